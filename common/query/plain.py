@@ -40,8 +40,8 @@ def read_plain(query: str) -> Node | None:
     clauses = tuple(
         Clause(_OCCURS[sign], Words(None, word or phrase, not word)) for sign, phrase, word in parts
     )
-    # A lone clause is its own tree, unless it excludes.
-    if is_lone and clauses[0].occur is not Occur.MUST_NOT:
+    # A lone clause without a sign is its own tree.
+    if is_lone and clauses[0].occur is Occur.SHOULD:
         return clauses[0].node
     return Clauses(clauses)
 

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hedgerow.common.collection import Collection
@@ -11,6 +11,7 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType, parse_date
 from hedgerow.common.fields.nearest_name import suggestion
+from hedgerow.common.query.quoted_bounds import DECODED
 from hedgerow.common.query.text import MAX_DEPTH
 from hedgerow.common.query.tree import (
     Boosted,
@@ -38,7 +39,7 @@ _REASON_CHARS = 200
 # A repeated word gets a mark, so that the parser keeps it. These are code points that Unicode
 # reserves for internal use (chapter 23.7, "Noncharacters").
 FIRST_MARK = 0xFDD0
-_MARKS = dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10))
+_MEANING = {**dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10)), **DECODED}
 _OCCURS: dict[str | None, Occur] = {occur.value: occur for occur in Occur}
 _OCCURS[None] = Occur.SHOULD
 _FUZZY = re.compile(r"(.+)~([12]?)\Z", re.DOTALL)
@@ -171,18 +172,18 @@ class QueryReader:
     def _valued(self, name: str, kind: FieldType, text: str, *, is_prefix: bool) -> Node:
         if kind is FieldType.KEYWORD and is_prefix:
             return Prefix(name, text)
-        if kind is FieldType.DATE and len(text) == len("2020-01-01"):
+        if kind is FieldType.DATE and _is_day(text):
             day = parse_date(text)
             if day is not None:
                 return Range(name, day, day + timedelta(days=1), include_upper=False)
-        return OneOf(name, (self._value(name, text),))
+        return OneOf(name, self._indexed(name, text))
 
     def _set(self, tree: dict[str, Any]) -> Node:
         name = tree["field"]
         elements = [_unmarked(element) for element in tree["elements"]]
         if self._type(name) in (None, FieldType.TEXT):
             return Clauses(tuple(Clause(Occur.SHOULD, Words(name, one)) for one in elements))
-        return OneOf(name, tuple(self._value(name, one) for one in elements))
+        return OneOf(name, tuple(value for one in elements for value in self._indexed(name, one)))
 
     def _range(self, tree: dict[str, Any]) -> Node:
         name = tree["field"]
@@ -191,13 +192,25 @@ class QueryReader:
         if self._type(name) in (FieldType.TEXT, FieldType.BOOLEAN):
             raise _MisreadError(name, f"{name} is a {self._type(name)} field and has no ranges")
         lower, upper = tree["lower"], tree["upper"]
-        return Range(
-            name,
-            None if lower["type"] == "unbounded" else self._value(name, lower["value"]),
-            None if upper["type"] == "unbounded" else self._value(name, upper["value"]),
-            lower["type"] != "exclusive",
-            upper["type"] != "exclusive",
-        )
+        low = None if lower["type"] == "unbounded" else self._value(name, lower["value"])
+        high = None if upper["type"] == "unbounded" else self._value(name, upper["value"])
+        has_low, has_high = lower["type"] != "exclusive", upper["type"] != "exclusive"
+        # A day without a time is the whole day: what comes after it begins with the next one.
+        if isinstance(low, datetime) and not has_low and _is_day(lower["value"]):
+            low, has_low = low + timedelta(days=1), True
+        if isinstance(high, datetime) and has_high and _is_day(upper["value"]):
+            high, has_high = high + timedelta(days=1), False
+        # An index tells -0.0 from 0.0, which is equal and the next number.
+        low = _zero_as(-0.0 if has_low else 0.0, low)
+        high = _zero_as(0.0 if has_high else -0.0, high)
+        return Range(name, low, high, has_low, has_high)
+
+    def _indexed(self, name: str, text: str) -> tuple[Value, ...]:
+        """A value as indexes have it: of dates, the second; of zeros, both."""
+        value = self._value(name, text)
+        if isinstance(value, datetime):
+            return (value.replace(microsecond=0),)
+        return (0.0, -0.0) if isinstance(value, float) and value == 0 else (value,)
 
     def _value(self, name: str, text: str) -> Value:
         value: Value | None = None
@@ -226,7 +239,15 @@ class QueryReader:
 
 
 def _unmarked(text: str) -> str:
-    return text if text.isascii() else text.translate(_MARKS)
+    return text if text.isascii() else text.translate(_MEANING)
+
+
+def _is_day(text: str) -> bool:
+    return len(_unmarked(text)) == len("2020-01-01")
+
+
+def _zero_as(zero: float, value: Value | None) -> Value | None:
+    return zero if isinstance(value, float) and value == 0 else value
 
 
 def _finite(text: str) -> float | None:

@@ -23,6 +23,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost, estimate, plain_cost
 from hedgerow.common.query.plain import is_plain, read_plain
+from hedgerow.common.query.quoted_bounds import with_coded_bounds
 from hedgerow.common.query.reader import FIRST_MARK, QueryReader, TooDeepError
 from hedgerow.common.query.text import (
     SYNTAX,
@@ -41,6 +42,7 @@ _MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs, which takes 1 ms
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
 _DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
+_SIGNED = re.compile(r"[\s(]*\+\S")
 _PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(SYNTAX)}]+)(?!\S)")
 _MARK_OF_DIGIT = {ord(digit): FIRST_MARK + int(digit) for digit in "0123456789"}
 _NO_TEXT = (
@@ -126,7 +128,8 @@ def parse(
     tree = _parse_lenient(query, warnings)
     if tree is not None:
         try:
-            return QueryReader(query, collection, strict, field, warnings).read(tree), warnings
+            node = QueryReader(query, collection, strict, field, warnings).read(tree)
+            return _as_signed(query, node), warnings
         except TooDeepError as error:
             warnings.append(_read_as_plain(str(error)))
     return _plain_tree(query), warnings
@@ -134,13 +137,25 @@ def parse(
 
 def _read_strict(tree: dict[str, Any], query: str, collection: Collection, field: str) -> Node:
     try:
-        return QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+        node = QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+        return _as_signed(query, node)
     except TooDeepError as error:
         raise BadRequestError(field, str(error)) from None
 
 
+def _as_signed(text: str, node: Node) -> Node:
+    """The tree of a text, with the + of a lone clause, which the parser drops.
+
+    A word that the analysis splits matches any of its parts without it, and all with it.
+    """
+    if isinstance(node, Clauses) or not _SIGNED.match(text):
+        return node
+    return Clauses((Clause(Occur.MUST, node),))
+
+
 def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:
-    text = with_spaces(query)
+    text, unended = with_coded_bounds(query)
+    text = with_spaces(text)
     if (too_much := excess(text)) is not None:
         raise _refusal(field, *too_much)
     # The lenient grammar is the larger one (escapes in ranges), and the only one with positions.
@@ -156,6 +171,8 @@ def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[
     if harm:
         byte, message = min(harm)
         problems.append((character_at(text, byte), message))
+    if unended is not None:
+        problems.append((unended, f"missing delimiter {text[unended]}"))
     if problems:
         position, message = min(problems)
         raise _refusal(field, message, position)
@@ -189,17 +206,19 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
     """The parser's tree of a query, repaired if necessary; None to search its words instead."""
-    text = _SIGN.sub(" ", with_spaces(query))
+    text = _SIGN.sub(" ", with_spaces(with_coded_bounds(query)[0]))
     if (too_much := excess(text)) is not None:
         warnings.append(_read_as_plain(too_much[0]))
         return None
     affordable = _MAX_REPAIR_CHARS // max(1, parser_work(text))
     for _ in range(min(_MAX_REPAIRS, max(1, affordable))):
-        tree, errors = tantivy.parse_query_lenient(text)
-        harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)
-        if harm is None:
-            return _with_repeats(text, tree)
-        culprit = _culprit(text, harm)
+        text, culprit = with_coded_bounds(text)
+        if culprit is None:
+            tree, errors = tantivy.parse_query_lenient(text)
+            harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)
+            if harm is None:
+                return _with_repeats(text, tree)
+            culprit = _culprit(text, harm)
         if culprit is None:
             break
         warnings.append(f"Character {culprit} ({text[culprit]}) has no meaning there: ignored.")

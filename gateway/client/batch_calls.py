@@ -7,8 +7,8 @@ import msgspec
 from msgspec import UNSET
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.gateway.client.arrays import as_list
-from hedgerow.gateway.client.calls import MAX_DEADLINE_S, Call, SearchOptions
+from hedgerow.gateway.client.calls import Call, SearchOptions
+from hedgerow.gateway.client.calls.call import deadline_in_s, json_of
 from hedgerow.gateway.client.reply import Reply, error_of
 from hedgerow.gateway.shapes.answer import SearchAnswer
 
@@ -50,8 +50,8 @@ def search_batch(
     }
     if deadline_ms is not None:
         body["deadline_ms"] = deadline_ms
-    takes_s = MAX_DEADLINE_S if deadline_ms is None else deadline_ms / 1000
-    packed = msgspec.json.encode(body, enc_hook=as_list)
+    takes_s = deadline_in_s(deadline_ms)
+    packed = json_of(body)
     return Call("POST", "/v1/search:batch", _results, takes_s, body=packed)
 
 

@@ -59,7 +59,7 @@ class Client(Documents, Collections, Operations):
 
         Raises:
             UnavailableError: `url` is not a URL.
-            BadRequestError: the token cannot be sent.
+            BadRequestError: the token cannot be sent, or a wait is no time.
         """
         link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
         self._way = BlockingNetwork(link) if transport is None else _way_of(link, transport)

@@ -33,7 +33,8 @@ class Documents(Exchange):
 
         Raises:
             LoadInterruptedError: it could not continue; its `report` says what is safe.
-            BadRequestError: a document cannot be encoded as JSON. Those before it are loaded.
+            BadRequestError: a document cannot be encoded as JSON. As with an error of the iterable,
+                some of those before it may be loaded: load all again.
         """
         call = calls.index(collection, wait, timeout_s)
         return call.read(self.exchange(call, chunks(documents)))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hedgerow.common.errors import BadRequestError, ConfigurationError, UnavailableError
 from hedgerow.gateway.client.calls import Call
+from hedgerow.gateway.client.calls.call import wait_in_s
 from hedgerow.gateway.client.network.address import Address, address_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -46,8 +47,12 @@ class Link:
 
         Raises:
             UnavailableError: the URL is invalid, so there is no gateway.
-            BadRequestError: the token cannot be sent.
+            BadRequestError: the token cannot be sent, or a wait is no time.
         """
+        for name in ("margin_s", "connect_timeout_s"):
+            object.__setattr__(self, name, wait_in_s(name, getattr(self, name)))
+        if self.connect_timeout_s == 0:
+            raise BadRequestError("connect_timeout_s", "must be more than 0")
         try:
             object.__setattr__(self, "address", address_of(self.url))
         except ValueError as error:

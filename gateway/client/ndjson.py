@@ -17,8 +17,10 @@ def chunks(documents: Iterable[Document]) -> Iterator[bytes]:
     """Encode documents as NDJSON.
 
     Raises:
-        BadRequestError: a document cannot be encoded as JSON; says which, counted from 1.
+        BadRequestError: a document cannot be encoded as JSON; says which, counted from 1. Or there
+            is a single document instead of several.
     """
+    _check_several(documents)
     chunk = _Chunk()
     for document in documents:
         chunk.add(document)
@@ -40,6 +42,7 @@ async def chunks_of(
     documents: AsyncIterable[Document] | Iterable[Document],
 ) -> AsyncGenerator[bytes, None]:
     """As `chunks`, for an asynchronous iterable too."""
+    _check_several(documents)
     if not isinstance(documents, AsyncIterable):
         for written in chunks(documents):
             yield written
@@ -52,11 +55,19 @@ async def chunks_of(
     yield chunk.take()
 
 
+def _check_several(documents: object) -> None:
+    # These are iterable, too: by members, characters or bytes.
+    if isinstance(documents, Mapping | str | bytes):
+        kind = type(documents).__name__
+        raise BadRequestError("documents", f"is a single {kind}; give a list of documents")
+
+
 class _Chunk:
     """Collects lines until they are worth a write."""
 
     def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder(enc_hook=as_list)
+        # Rows of databases have prices as Decimal, which would otherwise become strings.
+        self._encoder = msgspec.json.Encoder(enc_hook=as_list, decimal_format="number")
         self._lines = bytearray()
         self._num_lines = 0
 
@@ -70,12 +81,11 @@ class _Chunk:
         self._lines += b"\n"
 
     def _line(self, document: Document) -> bytes:
-        match document:
-            case bytes():  # a line as it is, such as a file's
-                return document.rstrip(b"\r\n")
-            case str():
-                return document.rstrip("\r\n").encode()
+        if isinstance(document, bytes):  # a line as it is, such as a file's
+            return document.rstrip(b"\r\n")
         try:
+            if isinstance(document, str):
+                return document.rstrip("\r\n").encode()
             return self._encoder.encode(document)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise BadRequestError(

@@ -172,7 +172,8 @@ def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: An
     if kind is FieldType.DATE:
         instant = parse_date(value) if type(value) is str else None
         if instant is not None:
-            document.add_date(name, instant)
+            # The index keeps seconds; tantivy would round a date before 1970 up to the next one.
+            document.add_date(name, instant.replace(microsecond=0))
         return
     if mismatch(kind, value):
         return
@@ -180,6 +181,6 @@ def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: An
         case FieldType.INTEGER:
             document.add_integer(name, value)
         case FieldType.FLOAT:
-            document.add_float(name, float(value))
+            document.add_float(name, float(value) + 0.0)  # 0.0 for -0.0, which is equal
         case FieldType.BOOLEAN:
             document.add_boolean(name, value)

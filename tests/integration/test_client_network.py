@@ -1,6 +1,7 @@
 """The client's own HTTP, of both kinds, against servers that misbehave."""
 
 import asyncio
+import math
 import random
 import threading
 from pathlib import Path
@@ -27,6 +28,13 @@ def test_one_connection_serves_one_request_after_the_other(either: EitherKind) -
         for query in "abc":
             assert call("search", "films", query).warnings == [query]
         assert server.num_accepted == 1
+
+
+def test_a_wait_for_ever_is_one_that_a_socket_knows(either: EitherKind) -> None:
+    """No end to a wait is no error."""
+    with RawServer(answer_all) as server:
+        call = either.connect(server.url, margin_s=math.inf, connect_timeout_s=math.inf)
+        assert call("search", "films", "a").warnings == ["a"]
 
 
 @pytest.mark.parametrize("deadline_ms", [1e300, -1e300])

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.client.arrays import as_list
 from hedgerow.gateway.client.reply import Reply
 
 # How long a gateway may take by its default settings, unless the request says.
@@ -65,11 +68,41 @@ def deadline_in_s(deadline_ms: float | None) -> float:
     return min(max(deadline_ms / 1000, 0.0), _LONGEST_WAIT_S)
 
 
+def wait_in_s(name: str, wait_s: float) -> float:
+    """Return how long to wait for the network, in s: what is given, but no more than a day.
+
+    Raises:
+        BadRequestError: it is no time; `name` is the caller's name for it.
+    """
+    if not wait_s >= 0:  # nan is not
+        raise BadRequestError(name, f"must be a time in s, not {wait_s}")
+    return min(wait_s, _LONGEST_WAIT_S)
+
+
+def json_of(body: object) -> bytes:
+    """Return a body as JSON.
+
+    Raises:
+        BadRequestError: a text in it is not valid Unicode.
+    """
+    try:
+        return msgspec.json.encode(body, enc_hook=as_list)
+    except UnicodeEncodeError as error:  # lone surrogates, of file names and of JSON of others
+        raise BadRequestError("the body", f"has a text that is not Unicode: {error}") from error
+
+
 def path_of_collection(name: str) -> str:
     """Return the path of a collection."""
     return f"/v1/collections/{segment(name)}"
 
 
 def segment(name: str) -> str:
-    """Escape a name; one of only dots would otherwise mean a parent folder."""
-    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+    """Escape a name; one of only dots would otherwise mean a parent folder.
+
+    Raises:
+        BadRequestError: it is not valid Unicode.
+    """
+    try:
+        return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+    except UnicodeEncodeError as error:
+        raise BadRequestError("the path", f"has a name that is not Unicode: {error}") from error

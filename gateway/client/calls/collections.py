@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-import msgspec
-
-from hedgerow.gateway.client.calls.call import Call, answer, given, path_of_collection, segment
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.client.calls.call import (
+    Call,
+    answer,
+    given,
+    json_of,
+    path_of_collection,
+    segment,
+)
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.alias import (
     AliasAnswer,
@@ -44,7 +50,7 @@ def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
         "PUT",
         path_of_collection(name),
         answer(CollectionAnswer),
-        body=msgspec.json.encode(given(definition)),
+        body=json_of(given(definition)),
     )
 
 
@@ -54,7 +60,7 @@ def add_fields(name: str, fields: Mapping[str, str | Mapping[str, Any]]) -> Call
         "PATCH",
         path_of_collection(name),
         answer(CollectionAnswer),
-        body=msgspec.json.encode({"fields": fields}),
+        body=json_of({"fields": fields}),
     )
 
 
@@ -75,7 +81,7 @@ def delete_collection(name: str) -> Call[None]:
 
 def set_expiry(name: str, field: str) -> Call[ExpiryAnswer]:
     """Have documents expire at the date in a field."""
-    body = msgspec.json.encode(ExpiryBody(field))
+    body = json_of(ExpiryBody(field))
     return Call("PUT", _expiry(name), answer(ExpiryAnswer), body=body)
 
 
@@ -97,7 +103,7 @@ def list_aliases() -> Call[list[AliasAnswer]]:
 def change_aliases(changes: Mapping[str, str | None]) -> Call[list[AliasAnswer]]:
     """Set and remove aliases in one step."""
     body = AliasChanges([AliasChange(alias, name) for alias, name in changes.items()])
-    return Call("POST", "/v1/aliases", _aliases, body=msgspec.json.encode(body))
+    return Call("POST", "/v1/aliases", _aliases, body=json_of(body))
 
 
 def get_alias(alias: str) -> Call[AliasAnswer]:
@@ -107,7 +113,7 @@ def get_alias(alias: str) -> Call[AliasAnswer]:
 
 def put_alias(alias: str, collection: str) -> Call[AliasAnswer]:
     """Make an alias stand for a collection."""
-    body = msgspec.json.encode(AliasBody(collection))
+    body = json_of(AliasBody(collection))
     return Call("PUT", _alias(alias), answer(AliasAnswer), body=body)
 
 
@@ -119,10 +125,16 @@ def delete_alias(alias: str) -> Call[None]:
 def put_synonyms(
     name: str, groups: Sequence[Sequence[str]], one_way: Mapping[str, Sequence[str]]
 ) -> Call[SynonymsAnswer]:
-    """Replace a collection's synonyms."""
-    listed = [list(group) for group in groups]
-    body = SynonymsBody(listed, {word: list(also) for word, also in one_way.items()})
-    return Call("PUT", _synonyms(name), answer(SynonymsAnswer), body=msgspec.json.encode(body))
+    """Replace a collection's synonyms.
+
+    Raises:
+        BadRequestError: a text stands where a list of texts belongs.
+    """
+    listed = [_texts("groups", group) for group in groups]
+    body = SynonymsBody(
+        listed, {word: _texts(f"one_way.{word}", also) for word, also in one_way.items()}
+    )
+    return Call("PUT", _synonyms(name), answer(SynonymsAnswer), body=json_of(body))
 
 
 def get_synonyms(name: str) -> Call[SynonymsAnswer]:
@@ -133,6 +145,17 @@ def get_synonyms(name: str) -> Call[SynonymsAnswer]:
 def delete_synonyms(name: str) -> Call[None]:
     """Remove a collection's synonyms."""
     return Call("DELETE", _synonyms(name), Reply.nothing)
+
+
+def _texts(where: str, texts: Sequence[str]) -> list[str]:
+    """Return a group of texts as a list.
+
+    Raises:
+        BadRequestError: it is a single text, which would be read as its characters.
+    """
+    if isinstance(texts, str):
+        raise BadRequestError(where, f"has the text {texts!r} where a list of texts belongs")
+    return list(texts)
 
 
 def _synonyms(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.gateway.client.calls.call import (
     WRITE_TIMEOUT_S,
@@ -12,8 +10,10 @@ from hedgerow.gateway.client.calls.call import (
     deadline_in_s,
     deadline_parameter,
     given,
+    json_of,
     path_of_collection,
     segment,
+    wait_in_s,
 )
 from hedgerow.gateway.client.ndjson import Document, document_body
 from hedgerow.gateway.client.reply import Reply
@@ -41,7 +41,7 @@ def index(collection: str, wait: Wait, takes_s: float) -> Call[LoadAnswer]:
         "POST",
         f"{path_of_collection(collection)}/documents",
         answer(LoadAnswer),
-        takes_s,
+        wait_in_s("timeout_s", takes_s),
         {"wait": wait},
         media_type="application/x-ndjson",
     )
@@ -131,13 +131,13 @@ def delete_document(
 
 def delete_by_query(collection: str, body: DeleteByQueryBody) -> Call[DeleteByQueryAnswer]:
     """Delete the documents that a query finds."""
-    takes_s = WRITE_TIMEOUT_S if body.timeout_ms is None else body.timeout_ms / 1000
+    takes_s = WRITE_TIMEOUT_S if body.timeout_ms is None else deadline_in_s(body.timeout_ms)
     return Call(
         "POST",
         f"{path_of_collection(collection)}/documents:delete",
         answer(DeleteByQueryAnswer),
         takes_s + WRITE_TIMEOUT_S,  # the last deletions are waited for
-        body=msgspec.json.encode(body),
+        body=json_of(body),
     )
 
 

@@ -2,9 +2,7 @@
 
 from typing import Final
 
-import msgspec
-
-from hedgerow.gateway.client.calls.call import Call, answer, path_of_collection, segment
+from hedgerow.gateway.client.calls.call import Call, answer, json_of, path_of_collection, segment
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.collection import OptimiseAnswer
 from hedgerow.gateway.shapes.operations import (
@@ -43,7 +41,7 @@ def set_breaker(shard: int, state: ByHand) -> Call[None]:
         "POST",
         f"/v1/shards/{shard}/breaker",
         Reply.nothing,
-        body=msgspec.json.encode({"state": state}),
+        body=json_of({"state": state}),
     )
 
 
@@ -114,7 +112,7 @@ def get_reindex() -> Call[ReindexAnswer]:
 
 def begin_reindex(old: str, new: str, alias: str, *, skip_faulty: bool) -> Call[ReindexAnswer]:
     """Begin to copy a collection into another one, which then replaces it."""
-    body = msgspec.json.encode(ReindexBody(old, new, alias, skip_faulty))
+    body = json_of(ReindexBody(old, new, alias, skip_faulty))
     return Call("POST", "/v1/reindex", answer(ReindexAnswer), body=body)
 
 

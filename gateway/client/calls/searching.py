@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-import msgspec
-
-from hedgerow.gateway.client.arrays import as_list
 from hedgerow.gateway.client.calls.call import (
     Call,
     answer,
     deadline_in_s,
     deadline_parameter,
     given,
+    json_of,
     path_of_collection,
 )
 from hedgerow.gateway.shapes.answer import SearchAnswer
@@ -96,7 +94,7 @@ def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAn
         f"{path_of_collection(collection)}/search",
         answer(SearchAnswer),
         deadline_in_s(options.get("deadline_ms")),
-        body=msgspec.json.encode(body, enc_hook=as_list),
+        body=json_of(body),
     )
 
 

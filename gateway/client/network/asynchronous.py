@@ -9,6 +9,7 @@ from typing import Any, cast
 from hedgerow.gateway.client.calls import Call
 from hedgerow.gateway.client.link import KEEPALIVE_S, Link
 from hedgerow.gateway.client.network.failures import Failures, Phase
+from hedgerow.gateway.client.network.forks import follow_forks
 from hedgerow.gateway.client.network.idle import IdleConnections
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 from hedgerow.gateway.client.network.response import Response, ResponseReader
@@ -25,14 +26,18 @@ class AsyncNetwork:
         self._ssl = link.ssl_context()
         self._idle: IdleConnections[_Connection] = IdleConnections(KEEPALIVE_S)
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        follow_forks(self)
 
     async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """Send a call, with `content` as its body if given, and return the reply.
 
         Raises:
             UnavailableError: no gateway answers in time.
+            RuntimeError: another event loop has requests of this client.
         """
         timeout_s = self._link.timeout_s(call)
+        self._enter_loop()
         connection = self._take() or await self._connect()
         try:
             if content is None:
@@ -51,8 +56,28 @@ class AsyncNetwork:
     async def close(self) -> None:
         """Close idle connections; the others close when their requests end."""
         self._is_closed = True
+        self._enter_loop()
         for connection in self._idle.clear():
             await connection.close()
+
+    def forget(self) -> None:
+        """Drop the connections, which belong to a loop that has ended, or to another process.
+
+        They are not closed, for which their loop would be needed; the interpreter does that.
+        """
+        self._idle.clear()
+        self._loop = None
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise RuntimeError(
+                    "an AsyncClient belongs to one event loop, and this one to another that is "
+                    "not closed: create a client in each"
+                )
+            self.forget()
+        self._loop = loop
 
     def _take(self) -> "_Connection | None":
         for old in self._idle.expire(time.monotonic()):

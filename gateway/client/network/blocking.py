@@ -11,6 +11,7 @@ from typing import Any, Final
 from hedgerow.gateway.client.calls import Call
 from hedgerow.gateway.client.link import KEEPALIVE_S, Link
 from hedgerow.gateway.client.network.failures import Failures
+from hedgerow.gateway.client.network.forks import follow_forks
 from hedgerow.gateway.client.network.idle import IdleConnections
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 from hedgerow.gateway.client.network.response import Response, ResponseReader
@@ -30,6 +31,7 @@ class BlockingNetwork:
         self._idle: IdleConnections[_Connection] = IdleConnections(KEEPALIVE_S)
         self._is_closed = False
         self._lock = threading.Lock()  # for the two above
+        follow_forks(self)
 
     def send(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
         """Send a call, with `content` as its body if given, and return the reply.
@@ -57,6 +59,12 @@ class BlockingNetwork:
             connections = self._idle.clear()
         for connection in connections:
             connection.close()
+
+    def forget(self) -> None:
+        """Drop the connections, which belong to the process that this one was forked from."""
+        self._lock = threading.Lock()  # a thread of that process may have held it
+        for connection in self._idle.clear():
+            connection.close()  # without a word to the server, with TLS too
 
     def _take(self) -> "_Connection | None":
         while True:

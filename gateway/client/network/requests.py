@@ -1,8 +1,10 @@
 """Encodes requests."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client.calls import Call
 from hedgerow.gateway.client.network.address import PATH_CHARACTERS, Address
 from hedgerow.gateway.client.trace_header import traceparent
@@ -42,13 +44,20 @@ class RequestWriter:
     def _head(self, call: Call[Any], framing: str) -> bytes:
         # Quoting keeps what is quoted already, and no path can contain a line break.
         path = quote(call.path, safe=PATH_CHARACTERS)
-        query = f"?{urlencode(call.params, quote_via=quote)}" if call.params else ""
+        query = _query(call.params) if call.params else ""
         trace = traceparent()
         if trace is not None:
             framing = f"Traceparent: {trace}\r\n{framing}"
         return f"{call.method} {self._prefix}{path}{query}{self._common}{framing}\r\n".encode(
             "ascii"
         )
+
+
+def _query(params: Mapping[str, str]) -> str:
+    try:
+        return f"?{urlencode(params, quote_via=quote)}"
+    except UnicodeEncodeError as error:
+        raise BadRequestError("a parameter", f"is not Unicode: {error}") from error
 
 
 def chunk(piece: bytes) -> bytes:

@@ -8,7 +8,7 @@ have been left out: that is `unlisted_at_most`.
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -334,7 +334,15 @@ def _stats(parts: Sequence[FacetPart]) -> FacetStats:
     count = sum(one[0] for one in found)
     least: Any = min(one[2] for one in found)  # type: ignore[type-var]
     most: Any = max(one[3] for one in found)  # type: ignore[type-var]
-    total = math.fsum(one[1] for one in found) if not isinstance(least, str) else math.nan
+    total = math.nan if isinstance(least, str) else _sum(one[1] for one in found)
     if not math.isfinite(total):
         return FacetStats(count, least, most, None, None)
     return FacetStats(count, least, most, total, total / count)
+
+
+def _sum(numbers: Iterable[float]) -> float:
+    """The sum of numbers; not finite if it is too large for a float."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # on the way; or of infinities with different signs
+        return math.nan

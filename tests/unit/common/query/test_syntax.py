@@ -96,6 +96,9 @@ def lenient(query: str) -> Node:
         ("(" * 30 + "a" + ")" * 30, MAX_DEPTH),
         ("_text:a", 0),
         ("_present:title", 0),
+        ('tag:>="a b', 6),
+        ("a tag:['a TO b]", 7),
+        ('é tag:[a TO "b]', 12),
     ],
 )
 def test_strict_syntax_says_where_a_query_goes_wrong(query: str, position: int) -> None:
@@ -156,6 +159,42 @@ def test_values_have_their_fields_types() -> None:
     assert strict("title:*") == Present("title")
 
 
+quotable = st.text(st.characters(codec="utf-8", exclude_categories=["Cn"]), max_size=12)
+
+
+@settings(deadline=None)
+@given(lower=quotable, upper=quotable, quote=st.sampled_from("\"'"))
+@example("two words", "[(a]", '"').via("what ends a bare bound")
+@example("a - b", "\x85", "'").via("what is repaired elsewhere")
+@example("", "TO", '"').via("nothing, and an operator")
+@example("*", "don't", "'").via("what means no bound, and the quote itself")
+@example('"', "\\", '"').via("what must be escaped")
+@example("2024-05-17", "\t\u3000\n", '"').via("white space other than spaces")
+def test_a_bound_may_be_quoted(lower: str, upper: str, quote: str) -> None:
+    """A range is between the texts in the quotes, whatever they hold, and beside anything else."""
+
+    def quoted(text: str) -> str:
+        return quote + re.sub(rf"([\\{quote}])", r"\\\1", text) + quote
+
+    low, high = quoted(lower), quoted(upper)
+    both = Range("tag", lower, upper)
+    assert strict(f"tag:[{low} TO {high}]") == lenient(f"tag:[{low} TO {high}]") == both
+    assert strict(f"tag:>={low}") == lenient(f"tag: >= {low}") == Range("tag", lower, None)
+    assert strict(f"tag:<{low}") == Range("tag", None, lower, include_upper=False)
+    tree = strict(f'don\'t (+"tag:>" -tag:{{{low} TO x}} AND year:>"5") it\'s')
+    assert [leaf for leaf in leaves(tree) if isinstance(leaf, Range)] == [
+        Range("tag", lower, "x", include_lower=False, include_upper=False),
+        Range("year", 5, None, include_lower=False),
+    ]
+    assert words_of(tree) == ["don", "t", "tag", "it", "s"]
+
+
+def test_a_date_with_a_fraction_equals_its_second() -> None:
+    """Indexes keep dates to the second, so that is what a value is compared with."""
+    assert strict("day:2024-05-17T10:00:00.75Z") == strict("day:2024-05-17T10:00:00Z")
+    assert strict("day:1969-12-31T23:59:59.9Z") == strict('day:"1969-12-31T23:59:59Z"')
+
+
 def test_a_day_is_the_whole_day() -> None:
     """A date without a time matches every instant of it."""
     day = strict("day:2020-02-28")
@@ -163,6 +202,23 @@ def test_a_day_is_the_whole_day() -> None:
     assert str(day.lower) == "2020-02-28 00:00:00+00:00"
     assert str(day.upper) == "2020-02-29 00:00:00+00:00"
     assert (day.include_lower, day.include_upper) == (True, False)
+
+
+def test_a_range_of_days_takes_them_whole() -> None:
+    """What is up to a day includes it, what is after it begins with the next; quoted or not."""
+    first, after = strict("day:2024-02-28"), strict("day:2024-02-29")
+    assert isinstance(first, Range)
+    assert isinstance(after, Range)
+    start, end, behind = first.lower, first.upper, after.upper
+    assert strict("day:[2024-02-28 TO 2024-02-29]") == Range("day", start, behind, True, False)
+    assert strict("day:{2024-02-28 TO 2024-02-29}") == Range("day", end, end, True, False)
+    assert strict("day:>=2024-02-28") == Range("day", start, None)
+    assert strict("day:>2024-02-28") == strict('day:>"2024-02-28"') == Range("day", end, None)
+    assert strict("day:<2024-02-28") == Range("day", None, start, include_upper=False)
+    assert strict("day:<=2024-02-28") == Range("day", None, end, include_upper=False)
+    time = "2024-02-28T00:00:00Z"
+    assert strict(f"day:<={time}") == Range("day", None, start)
+    assert strict(f"day:>{time}") == Range("day", start, None, include_lower=False)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +301,15 @@ def test_operators_say_what_is_demanded() -> None:
     tree = strict("a AND b")
     assert isinstance(tree, Clauses)
     assert [clause.occur for clause in tree.clauses] == [Occur.MUST, Occur.MUST]
+
+
+@pytest.mark.parametrize("lone", ["+東京都", "+high-speed", "+title:a-b", "(+a-b)", " +a-b^2"])
+def test_a_lone_word_keeps_its_sign(lone: str) -> None:
+    """It is required, as beside others: of a word that is split, all parts have to match."""
+    for tree in (strict(lone), lenient(lone)):
+        assert isinstance(tree, Clauses)
+        assert [clause.occur for clause in tree.clauses] == [Occur.MUST]
+    assert not isinstance(strict(lone.replace("+", "")), Clauses)
 
 
 def test_a_filter_is_strict_and_may_be_empty() -> None:

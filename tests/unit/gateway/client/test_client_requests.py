@@ -1,10 +1,12 @@
 """URLs of gateways, and requests as bytes."""
 
 import json
+import math
 import struct
 from array import array
 from collections import UserList
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -14,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.gateway.client import VectorQuery, calls
+from hedgerow.gateway.client import AsyncClient, Client, VectorQuery, calls
 from hedgerow.gateway.client.batch_calls import search_batch
-from hedgerow.gateway.client.ndjson import document_body
+from hedgerow.gateway.client.ndjson import chunks, chunks_of, document_body
 from hedgerow.gateway.client.network.address import Address, address_of
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 
@@ -199,3 +201,66 @@ def test_what_is_no_json_is_refused() -> None:
     """With its type, before anything is sent."""
     with pytest.raises(BadRequestError, match="of type object cannot be written as JSON"):
         document_body({"id": "a", "v": object()})
+
+
+LONE = "a\udc80"  # as in the name of a file that is not UTF-8
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: calls.search("c", LONE, {}),
+        lambda: calls.search("c", "", {"filter": LONE}),
+        lambda: search_batch([{"collection": "c", "query": LONE}], None),
+        lambda: calls.get_document("c", LONE, None),
+        lambda: calls.get_collection(LONE),
+        lambda: calls.put_collection("c", {"fields": {LONE: "text"}}),
+        lambda: calls.put_document("c", "1", {"title": LONE}, "applied"),
+        lambda: b"".join(chunks([f'{{"id": "{LONE}"}}'])),
+        lambda: RequestWriter(address_of("http://g"), None).whole(
+            calls.suggest("c", LONE, "title", 10, None)
+        ),
+    ],
+)
+def test_text_that_is_not_unicode_is_refused(make: Callable[[], object]) -> None:
+    """The error is one of the tree, as for anything else that the gateway would refuse."""
+    with pytest.raises(BadRequestError, match="surrogates"):
+        make()
+
+
+def test_decimals_are_numbers() -> None:
+    """What a database has as a number, to all of its digits, is a number for the gateway, too."""
+    row = {"id": "1", "price": Decimal("19.90"), "more": [Decimal(3)]}
+    assert document_body(row) == b'{"id":"1","price":19.90,"more":[3]}\n'
+
+
+@pytest.mark.parametrize("documents", [{"id": "1"}, '{"id": "1"}', b'{"id": "1"}'])
+async def test_one_document_is_not_taken_for_several(documents: Any) -> None:
+    """A mapping, a text and bytes can be iterated, but hold no documents."""
+    with pytest.raises(BadRequestError, match="give a list of documents"):
+        list(chunks(documents))
+    with pytest.raises(BadRequestError, match="give a list of documents"):
+        [piece async for piece in chunks_of(documents)]
+
+
+def test_a_text_is_not_taken_for_a_group_of_synonyms() -> None:
+    """Its characters would become the synonyms."""
+    with pytest.raises(BadRequestError, match="'pandas' where a list of texts belongs") as refused:
+        calls.put_synonyms("c", (), {"bear": "pandas"})
+    assert refused.value.field == "one_way.bear"
+    with pytest.raises(BadRequestError, match="groups"):
+        calls.put_synonyms("c", ["tv"], {})
+    calls.put_synonyms("c", [("tv", "television")], {"bear": ("pandas",)})
+
+
+@pytest.mark.parametrize("wait_s", [-1.0, math.nan])
+def test_what_is_no_time_is_refused_by_name(wait_s: float) -> None:
+    """It is said when the client is made, or the load begins, not by an error of a socket."""
+    with pytest.raises(BadRequestError, match="margin_s"):
+        Client(margin_s=wait_s)
+    with pytest.raises(BadRequestError, match="connect_timeout_s"):
+        AsyncClient(connect_timeout_s=wait_s)
+    with pytest.raises(BadRequestError, match="timeout_s"):
+        Client().index("c", [], timeout_s=wait_s)
+    with pytest.raises(BadRequestError, match="connect_timeout_s"):
+        Client(connect_timeout_s=0)

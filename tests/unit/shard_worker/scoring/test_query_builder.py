@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 import random
 from collections import Counter
 from pathlib import Path
@@ -263,6 +264,8 @@ def test_a_word_that_is_split_is_a_list_of_words_unless_it_is_demanded(tmp_path:
     assert shard.search("high-speed").ids == ["1", "2"]
     assert shard.search("train +speed-high").ids == ["1"]
     assert sorted(shard.search("train speed -speed-high").ids) == ["2", "3"]
+    assert shard.search("+speed-high").ids == shard.search("*", filter_text="+speed-high").ids
+    assert shard.search("+speed-high").ids == ["1"]
 
 
 def test_a_filter_narrows_and_does_not_score(tmp_path: Path) -> None:
@@ -280,6 +283,38 @@ def test_a_filter_narrows_and_does_not_score(tmp_path: Path) -> None:
     assert sorted(kept.ids) == sorted(wanted)
     assert kept.scores == [scored[one] for one in kept.ids]
     assert kept.total == len(wanted)
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "-0", "-0.0"])
+def test_both_zeros_are_one_number(tmp_path: Path, zero: str) -> None:
+    """A filter finds 0 and -0.0 alike, however it is written: they are equal."""
+    values = [-1.0, -0.0, 0, 0.0, 1.0]
+    rows = [{"id": str(place), "price": value} for place, value in enumerate(values)]
+    shard = OneShard.of(tmp_path, {"price": "float"}, rows)
+    compared = {
+        "": operator.eq,
+        ">=": operator.ge,
+        ">": operator.gt,
+        "<=": operator.le,
+        "<": operator.lt,
+    }
+    for sign, holds in compared.items():
+        wanted = [str(place) for place, value in enumerate(values) if holds(value, float(zero))]
+        assert shard.search(f"price:{sign}{zero}").ids == wanted, sign
+    assert shard.search(f"price:IN [{zero} 1]").ids == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("day", ["1969-12-31", "2024-05-17"])
+def test_a_date_is_found_by_the_value_that_it_was_given_with(tmp_path: Path, day: str) -> None:
+    """It belongs to the second that it is in, also before 1970."""
+    shard = OneShard.of(
+        tmp_path,
+        {"at": "date"},
+        [{"id": str(place), "at": f"{day}T23:59:5{place}.999Z"} for place in (8, 9)],
+    )
+    assert shard.search(f"at:{day}T23:59:59.999Z").ids == ["9"]
+    assert shard.search(f"at:{day}T23:59:58Z").ids == ["8"]
+    assert shard.search(f"at:{day}").ids == ["8", "9"]
 
 
 def test_what_is_no_text_adds_one_times_its_boost(tmp_path: Path) -> None:

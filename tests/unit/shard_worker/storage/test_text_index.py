@@ -285,7 +285,7 @@ MATCHES: dict[str, Any] = {
     "tag:>=x\\ y": lambda d: has("x y", d) or has("y", d),
     "tag:x*": lambda d: has("x", d) or has("x y", d),
     "day:2020-01-01": lambda d: d.get("day", "").startswith("2020-01-01"),
-    "day:>2020-01-01": lambda d: d.get("day", "") > "2020-01-01",
+    "day:>2020-01-01": lambda d: d.get("day", "")[:10] > "2020-01-01",  # days that come after it
     "day:2020-01-01T12:00:00Z": lambda d: d.get("day", "").endswith("Z"),
     "title:*": lambda d: "title" in d,
     "title:red AND year:>0": lambda d: "red" in d.get("title", "") and d.get("year", 0) > 0,

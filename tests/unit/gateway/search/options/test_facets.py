@@ -23,7 +23,7 @@ from hedgerow.gateway.search.options.facets import (
     facet_answers,
     merge_facets,
 )
-from hedgerow.gateway.shapes.facets import Facet, FacetAnswer, FacetBucket, FacetRange
+from hedgerow.gateway.shapes.facets import Facet, FacetAnswer, FacetBucket, FacetRange, FacetStats
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from tests.unit.gateway.search.options.corpus import COLLECTION, matches
@@ -198,6 +198,15 @@ def test_statistics_are_of_all_values(goods_shards: RealShards, word: str, field
     both = facet_of(goods_shards, word, field, Facet(size=2, stats=True))
     assert both.stats == stats
     assert both.buckets is not None
+
+
+@pytest.mark.parametrize("sums", [(1.5e308, 1.5e308), (math.inf, -math.inf), (math.inf, 1.0)])
+def test_a_sum_beyond_all_floats_is_left_out(sums: tuple[float, float]) -> None:
+    """Count, minimum and maximum are as always; the answer is no error."""
+    counted = Counted("price", Facet(stats=True), None, WantedFacet("price", FacetKind.STATS))
+    parts = [(FacetPart(stats=(2, one, -1.5e308, 1.7e308)),) for one in sums]
+    answer = facet_answers([counted], parts)["price"]
+    assert answer.stats == FacetStats(4, -1.5e308, 1.7e308, None, None)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
