@@ -19,6 +19,7 @@ from hedgerow.common.machine.descriptors import probe_descriptors
 from hedgerow.common.machine.disk import DiskJudge, DiskState, disk_failure, read_disk
 from hedgerow.common.machine.shortage import lacking
 from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
@@ -57,7 +58,11 @@ class IndexerConfig:
 
 
 class Indexer:
-    """The handler of an indexer process; it opens each shard when a command first names it."""
+    """The handler of an indexer process; it opens each shard when a command first names it.
+
+    Only `open` creates the store of a shard. If the file disappears later, an empty one in its
+    place would take the writes that follow, and pass for a shard that has missed none.
+    """
 
     def __init__(self, config: IndexerConfig) -> None:
         self._data = Path(config.data)
@@ -91,7 +96,7 @@ class Indexer:
 
     def open(self, shard: int) -> bytes:
         """Open a shard; returns what it holds."""
-        return self._shard(shard).opened().pack()
+        return self._shard(shard, is_new=True).opened().pack()
 
     def define(self, shard: int, definitions: list[str]) -> bytes:
         """Define collections whose definitions may no longer be in the log."""
@@ -272,9 +277,11 @@ class Indexer:
     def _table(self, uid: str) -> Path:
         return statistics_path(self._data, uid)
 
-    def _shard(self, shard: int) -> ShardIndexer:
+    def _shard(self, shard: int, *, is_new: bool = False) -> ShardIndexer:
         if shard not in self._shards:
             folder = self._data / "shards" / str(shard)
+            if not is_new and not (folder / STORE).is_file():
+                raise WorkError(f"{folder / STORE} has disappeared: restart the worker")
             self._shards[shard] = ShardIndexer(
                 folder,
                 shard,

@@ -82,6 +82,8 @@ def _documents(
     columns = header.cells
     if header.reason:
         raise BadRequestError("SOURCE", f"the header in line 1 {header.reason}")
+    if any(_is_broken(column) for column in columns):
+        raise BadRequestError("SOURCE", "the header in line 1 is not UTF-8")
     if "" in columns or len(set(columns)) < len(columns):
         raise BadRequestError("SOURCE", "line 1 must give each column a name of its own")
     first = _first(records)

@@ -115,6 +115,7 @@ class _Cutter:
         is_long = self._num_bytes > self._max_bytes
         self._text.clear()
         self._num_bytes = 0
-        if text:
+        # An array that ends after a comma lacks items, of which nothing is there to be kept.
+        if text or not is_whole:
             self._number += 1
             yield Value(self._number, text, is_long, is_whole)

@@ -315,6 +315,7 @@ def test_in_any_course_of_events_the_index_has_what_was_written(course: Course) 
 def handler_of(folder: Path) -> Indexer:
     """An indexer whose shard 0 has a collection in some segments, of texts of unequal lengths."""
     handler = make_indexer(IndexerConfig(str(folder), MEMORY))
+    handler.open(0)
     ops = [pack_op(Create(BOOKS.to_json()))]
     handler(pack_command(Command.APPLY, 0, "1-0", ops), BUDGET)
     for batch in range(2, 5):

@@ -42,6 +42,7 @@ class FailingShard:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._indexer: Indexer = make_indexer(IndexerConfig(str(data)))
+        self._indexer.open(0)
         self._budget: Any = None  # nothing asks for it
         files = SetAsideFiles(data, 1_000_000, Counters())
         aside = SetAside(files, Counters(), Notes().add, self._no_pause, lambda: True)

@@ -48,6 +48,7 @@ class EmbeddingShard:
         config = IndexerConfig(str(data), embed=EmbedConfig(frozenset({FUNCTION}), 2, 60.0))
         self._data = data
         self._indexer: Indexer = make_indexer(config)
+        self._indexer.open(0)
         self._budget: Any = None  # nothing asks for it
         self.counters = Counters()
         aside = SetAside(

@@ -21,6 +21,7 @@ from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write, pack_op
+from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
@@ -289,6 +290,28 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     handler.close()
 
 
+def test_a_store_that_has_disappeared_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    """Writes fail until a worker opens the shard again, and finds that it starts from nothing."""
+    handler = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
+    budget: Any = None
+    handler(pack_command(Command.OPEN, 0), budget)
+    create = pack_op(Create(BOOKS.to_json()))
+    handler(pack_command(Command.APPLY, 0, "1-0", [create]), budget)
+    store = tmp_path / "shards" / "0" / STORE
+    for left in store.parent.glob(f"{STORE}*"):
+        left.unlink()
+    upsert = pack_op(Upsert("u0", [("a", body("a", 1))]))
+    with pytest.raises(FileNotFoundError, match=str(store)):
+        handler(pack_command(Command.APPLY, 0, "2-0", [upsert]), budget)
+    for _ in range(2):
+        with pytest.raises(WorkError, match=f"{store} has disappeared: restart the worker"):
+            handler(pack_command(Command.APPLY, 0, "2-0", [upsert]), budget)
+    assert not store.exists()
+    opened = ShardState.unpack(handler(pack_command(Command.OPEN, 0), budget))
+    assert (opened.position, opened.collections) == (START, [])
+    handler.close()
+
+
 def refusing_soon(plan: Any, document_id: str, fields: Any, *rest: Any) -> Any:
     """Stands for `make_document`; a document whose year is "soon" cannot be indexed."""
     if fields.get("year") == "soon":
@@ -405,6 +428,7 @@ def test_a_table_that_would_be_the_same_is_not_written_again(tmp_path: Path) -> 
 def test_an_index_that_could_not_be_fitted_loses_no_later_document(tmp_path: Path) -> None:
     """Fitting an index commits; if that fails, the index is opened again before the next write."""
     indexer = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
+    indexer.open(0)
     budget: Any = None
 
     def apply(position: str, *ops: Op) -> None:

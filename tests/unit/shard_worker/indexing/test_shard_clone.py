@@ -66,6 +66,7 @@ class Worker:
 
     async def apply(self, shard: int, number: int, *ops: Op) -> None:
         """Apply operations as the next batch of the log."""
+        await self.client.open(shard)
         await self.client.apply(shard, f"{number}-0", [pack_op(op) for op in ops])
 
     async def clone(self, shard: int, old: Path, num_shards: int) -> str:
@@ -140,6 +141,7 @@ async def fill_from_log(worker: Worker, shard: int, held: Held, position: str) -
     for uid, documents in held.documents.items():
         parts = parts_of(Upsert(uid, list(documents.items())), 2) or {}
         ops += [parts[shard]] if shard in parts else []
+    await worker.client.open(shard)
     await worker.client.apply(shard, position, [pack_op(op) for op in ops])
 
 

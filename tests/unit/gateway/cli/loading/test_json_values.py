@@ -46,10 +46,14 @@ def test_documents_are_those_of_the_array_or_of_the_row_of_objects(
     assert all(one.is_whole and not one.is_long and b"\n" not in one.text for one in found)
 
 
-@pytest.mark.parametrize("text", ['[{"a": 1}, {"b": "x', '[{"a": 1}, {"b": 2}', '{"a": 1}{"b": '])
+@pytest.mark.parametrize(
+    "text",
+    ['[{"a": 1}, {"b": "x', '[{"a": 1}, {"b": 2}', '{"a": 1}{"b": ', '[{"a": 1},', '[{"a": 1},\n'],
+)
 def test_a_file_that_is_cut_off_says_so(text: str) -> None:
     """The last document is marked; those before it are whole."""
     assert [one.is_whole for one in values_of(text)] == [True, False]
+    assert [one.is_whole for one in values_of("[ ")] == [False]
 
 
 def test_a_long_document_is_not_kept() -> None:

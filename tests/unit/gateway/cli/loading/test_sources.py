@@ -163,6 +163,14 @@ def test_bad_csv_rows_do_not_stop_the_others(tmp_path: Path) -> None:
     assert lines[4] == (6, {"id": "5", "title": "\u00e9"})
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_csv_header_in_another_encoding_is_named(encoding: str) -> None:
+    """A spreadsheet saves "Unicode text" like this."""
+    written = io.BytesIO("id,größe\n1,2\n".encode(encoding))
+    with pytest.raises(BadRequestError, match="the header in line 1 is not UTF-8"):
+        list(csv_rows(written, "id", {}, 1000))
+
+
 @pytest.mark.parametrize("header", ["id,", "id,a,a"])
 def test_a_csv_header_must_name_each_column(tmp_path: Path, header: str) -> None:
     """Without names, or with the same name twice, no document can be made."""
