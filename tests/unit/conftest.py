@@ -1,5 +1,6 @@
 """What all unit tests share: files in memory, and the routes of the application, slow to make."""
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_routed_app
 from tests.support.memory_files import keep_temporary_files_in_memory
-from tests.unit.shares import own_share
+from tests.unit.shares import LAST, are_claimed, claimed, own_share
 
 keep_temporary_files_in_memory()
 
@@ -80,26 +81,30 @@ def _shared_routed_app(
 app.create_routed_app = _shared_routed_app
 
 
-# Once numpy is loaded, Hypothesis also seeds and restores its generator of random numbers for each
-# example, which takes a third as long as a plain example.
-_LOADING_NUMPY = {
-    "test_embedded_vectors.py",
-    "test_embedding_batches.py",
-    "test_eval.py",
-    "test_hybrid_shards.py",
-    "test_nearest.py",
-    "test_rounding.py",
-    "test_shard_clone.py",
-    "test_simulate.py",
-    "test_vector.py",
-    "test_vectors_of_index.py",
-    "test_vectors_of_shard.py",
-}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the modules that load numpy last."""
-    items.sort(key=lambda item: item.path.name in _LOADING_NUMPY)
+    """Run some modules last."""
+    items.sort(key=lambda item: item.path.name in LAST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Run the share of this process, then each of the last modules that no other has begun."""
+    if not are_claimed():
+        return (yield)
+    collected = session.items
+    last: dict[Path, list[pytest.Item]] = {}
+    for item in collected:
+        if item.path.name in LAST:
+            last.setdefault(item.path, []).append(item)
+    session.items = [item for item in collected if item.path not in last]
+    result = yield
+    manager = session.config.pluginmanager
+    run = manager.subset_hook_caller("pytest_runtestloop", [sys.modules[__name__]])
+    for path in claimed(last):
+        session.items = last[path]
+        run(session=session)
+    session.items = collected
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
