@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import is_hypothesis_test
 from starlette.applications import Starlette
 
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -13,7 +14,7 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_routed_app
 from tests.support.memory_files import keep_temporary_files_in_memory
-from tests.unit.shares import LAST, are_claimed, claimed, own_share
+from tests.unit.shares import LAST, are_claimed, claimed, is_first, own_share
 
 keep_temporary_files_in_memory()
 
@@ -82,8 +83,15 @@ app.create_routed_app = _shared_routed_app
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run some modules last."""
-    items.sort(key=lambda item: item.path.name in LAST)
+    """Run some modules last, and those with properties late in all processes but the first.
+
+    In a fresh clone, the first property that runs has Hypothesis read the whole product for
+    constants, which takes 2.5 s. It keeps them in files, which the other processes find then.
+    """
+    late = set(LAST)
+    if not is_first():
+        late |= {item.path.name for item in items if is_hypothesis_test(getattr(item, "obj", None))}
+    items.sort(key=lambda item: (item.path.name in LAST, item.path.name in late))
 
 
 @pytest.hookimpl(wrapper=True)

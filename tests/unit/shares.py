@@ -37,6 +37,11 @@ def own_share(modules: Iterable[Path]) -> set[Path]:
     return {*first[int(number) :: int(count)], *(path for path in ordered if path.name in LAST)}
 
 
+def is_first() -> bool:
+    """Whether this is the first of the processes, or the only one."""
+    return os.environ.get(VARIABLE, "0/1").startswith("0/")
+
+
 def are_claimed() -> bool:
     """Whether this process shares the last modules with others."""
     return CLAIMS_VARIABLE in os.environ

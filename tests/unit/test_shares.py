@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.__main__ import NO_TESTS, combined
-from tests.unit.shares import CLAIMS_VARIABLE, LAST, VARIABLE, are_claimed, claimed, own_share
+from tests.unit.shares import (
+    CLAIMS_VARIABLE,
+    LAST,
+    VARIABLE,
+    are_claimed,
+    claimed,
+    is_first,
+    own_share,
+)
 
 _LAST = {Path("folder", name) for name in LAST}
 
@@ -40,12 +48,20 @@ def test_each_of_the_last_modules_is_claimed_once(
     assert sorted([*begun, *one, *other]) == sorted(_LAST)
 
 
+@pytest.mark.parametrize(("share", "is_it"), [("0/2", True), ("1/2", False), ("10/20", False)])
+def test_one_process_is_the_first(share: str, is_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which one does for all what the others would do at the same time."""
+    monkeypatch.setenv(VARIABLE, share)
+    assert is_first() is is_it
+
+
 def test_a_process_by_itself_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `pytest tests/unit` does."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.delenv(CLAIMS_VARIABLE, raising=False)
     assert own_share([Path("a"), Path("b"), *_LAST]) == {Path("a"), Path("b"), *_LAST}
     assert not are_claimed()
+    assert is_first()
 
 
 def test_the_last_modules_exist() -> None:
