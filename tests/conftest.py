@@ -68,6 +68,13 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(youngest, middle, 1_000)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Collect the garbage once: pytest and Python, at their ends, have nothing to go through."""
+    gc.collect()
+    gc.freeze()
+
+
 _configure = structlog.configure
 
 

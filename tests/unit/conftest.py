@@ -1,10 +1,12 @@
 """What all unit tests share: files in memory, and the routes of the application, slow to make."""
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import is_hypothesis_test
 from starlette.applications import Starlette
 
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -12,7 +14,7 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_routed_app
 from tests.support.memory_files import keep_temporary_files_in_memory
-from tests.unit.shares import own_share
+from tests.unit.shares import LAST, are_claimed, claimed, is_first, own_share
 
 keep_temporary_files_in_memory()
 
@@ -80,26 +82,37 @@ def _shared_routed_app(
 app.create_routed_app = _shared_routed_app
 
 
-# Once numpy is loaded, Hypothesis also seeds and restores its generator of random numbers for each
-# example, which takes a third as long as a plain example.
-_LOADING_NUMPY = {
-    "test_embedded_vectors.py",
-    "test_embedding_batches.py",
-    "test_eval.py",
-    "test_hybrid_shards.py",
-    "test_nearest.py",
-    "test_rounding.py",
-    "test_shard_clone.py",
-    "test_simulate.py",
-    "test_vector.py",
-    "test_vectors_of_index.py",
-    "test_vectors_of_shard.py",
-}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the modules that load numpy last."""
-    items.sort(key=lambda item: item.path.name in _LOADING_NUMPY)
+    """Run some modules last, and those with properties late in all processes but the first.
+
+    In a fresh clone, the first property that runs has Hypothesis read the whole product for
+    constants, which takes 2.5 s. It keeps them in files, which the other processes find then.
+    """
+    late = set(LAST)
+    if not is_first():
+        late |= {item.path.name for item in items if is_hypothesis_test(getattr(item, "obj", None))}
+    items.sort(key=lambda item: (item.path.name in LAST, item.path.name in late))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Run the share of this process, then each of the last modules that no other has begun."""
+    if not are_claimed():
+        return (yield)
+    collected = session.items
+    last: dict[Path, list[pytest.Item]] = {}
+    for item in collected:
+        if item.path.name in LAST:
+            last.setdefault(item.path, []).append(item)
+    session.items = [item for item in collected if item.path not in last]
+    result = yield
+    manager = session.config.pluginmanager
+    run = manager.subset_hook_caller("pytest_runtestloop", [sys.modules[__name__]])
+    for path in claimed(last):
+        session.items = last[path]
+        run(session=session)
+    session.items = collected
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.__main__ import combined
-from tests.unit.shares import VARIABLE, own_share
+from tests.unit.__main__ import NO_TESTS, combined
+from tests.unit.shares import (
+    CLAIMS_VARIABLE,
+    LAST,
+    VARIABLE,
+    are_claimed,
+    claimed,
+    is_first,
+    own_share,
+)
+
+_LAST = {Path("folder", name) for name in LAST}
 
 
 @given(
@@ -15,20 +25,54 @@ from tests.unit.shares import VARIABLE, own_share
     count=st.integers(1, 5),
 )
 def test_each_module_is_run_by_one_process(modules: set[Path], count: int) -> None:
-    """Whatever the modules are called, none is left out and none is run twice."""
+    """Whatever the modules are called, none is left out, and only the last are in all shares."""
     with pytest.MonkeyPatch.context() as environment:
         shares = []
         for number in range(count):
             environment.setenv(VARIABLE, f"{number}/{count}")
-            shares.append(own_share(modules))
-    assert sorted(path for share in shares for path in share) == sorted(modules)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+            shares.append(own_share(modules | _LAST))
+    first = [share - _LAST for share in shares]
+    assert sorted(path for share in first for path in share) == sorted(modules)
+    assert max(map(len, first)) - min(map(len, first)) <= 1
+    assert all(share >= _LAST for share in shares)
+
+
+def test_each_of_the_last_modules_is_claimed_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two processes, each has what the other has not begun when its turn comes."""
+    monkeypatch.setenv(CLAIMS_VARIABLE, str(tmp_path))
+    one, other = claimed(_LAST), claimed(_LAST)
+    begun = [next(one), next(other), next(other), next(one)]
+    assert [path.name for path in begun] == list(LAST[:4])
+    assert sorted([*begun, *one, *other]) == sorted(_LAST)
+
+
+@pytest.mark.parametrize(("share", "is_it"), [("0/2", True), ("1/2", False), ("10/20", False)])
+def test_one_process_is_the_first(share: str, is_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which one does for all what the others would do at the same time."""
+    monkeypatch.setenv(VARIABLE, share)
+    assert is_first() is is_it
 
 
 def test_a_process_by_itself_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `pytest tests/unit` does."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert own_share([Path("a"), Path("b")]) == {Path("a"), Path("b")}
+    monkeypatch.delenv(CLAIMS_VARIABLE, raising=False)
+    assert own_share([Path("a"), Path("b"), *_LAST]) == {Path("a"), Path("b"), *_LAST}
+    assert not are_claimed()
+    assert is_first()
+
+
+def test_the_last_modules_exist() -> None:
+    """Each of their names is that of one module."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert [names.count(name) for name in LAST] == [1] * len(LAST)
+
+
+def test_no_tests_is_pytest_s_status() -> None:
+    """The number that stands in for the constant of pytest is the constant's."""
+    assert NO_TESTS == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 @pytest.mark.parametrize(
