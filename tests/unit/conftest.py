@@ -110,7 +110,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     run = manager.subset_hook_caller("pytest_runtestloop", [sys.modules[__name__]])
     for path in claimed(last):
         session.items = last[path]
+        # It takes failures from before it began for errors of collection, and runs nothing.
+        failed, session.testsfailed = session.testsfailed, 0
         run(session=session)
+        session.testsfailed += failed
     session.items = collected
     return result
 
