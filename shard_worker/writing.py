@@ -20,6 +20,7 @@ from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.embedding.account import EmbeddingAccount
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.field_filler import FieldFiller
 from hedgerow.shard_worker.indexing.graph_keeper import GraphKeeper
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
@@ -46,6 +47,13 @@ class Cloner(Protocol):
     @property
     def is_active(self) -> bool:
         """Whether shards are being made."""
+
+    @property
+    def has_old(self) -> bool:
+        """Whether shards are being made, or those that they are made of are still served here."""
+
+    def upkeep(self) -> Priority:
+        """With which priority statistics and summaries are made now."""
 
     async def fill(self, shard: int, *, may_restore: bool = True) -> bool:
         """Make a shard that is not open, if its log lacks what it lacks; return whether it did.
@@ -99,7 +107,9 @@ class Writing:
         self._log = ShardLog(control, keys)
         self._summaries = SummaryStore(control, keys)
         self._embedding = EmbeddingAccount()
-        self.indexer = indexer = IndexerClient(indexer_lane, self._retract, self._on_embedded)
+        self.indexer = indexer = IndexerClient(
+            indexer_lane, self._retract, self._on_embedded, self._upkeep
+        )
         self.cloner: Cloner | None = None
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
@@ -137,7 +147,12 @@ class Writing:
             traces=traces,
         )
         self._shards = SummarisedShards(
-            control, keys, self.applier, indexer, settings.worker.summary_bytes
+            control,
+            keys,
+            self.applier,
+            indexer,
+            settings.worker.summary_bytes,
+            is_needed=lambda: self.cloner is None or not self.cloner.has_old,
         )
         self._filler = FieldFiller(
             applier=self.applier,
@@ -242,6 +257,10 @@ class Writing:
     def _is_filling(self) -> bool:
         """Whether the shards are of a split's target, and being made."""
         return self.cloner is not None and self.cloner.is_active
+
+    def _upkeep(self) -> Priority:
+        """With which priority statistics and summaries are made now."""
+        return Priority.NICER if self.cloner is None else self.cloner.upkeep()
 
     async def _find_snapshots(self, shard: int) -> None:
         try:

@@ -73,6 +73,7 @@ class Indexer:
         self._copies: dict[int, StoreCopy] = {}
         self._clones: dict[int, ShardClone] = {}
         self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
+        self._background: dict[Priority, BackgroundThread] = {}
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Carry out a command that `IndexerClient` has packed.
@@ -110,20 +111,22 @@ class Indexer:
         """Index some documents again, as the store has them."""
         return self._write(shard, lambda indexer: indexer.reindex(uid, ids))
 
-    def statistics(self, shard: int, uid: str) -> bytes:
+    def statistics(self, shard: int, uid: str, priority: int) -> bytes:
         """Collect one shard's term statistics."""
-        return self._shard(shard).statistics(uid)
+        indexer = self._shard(shard)
+        return self._thread(priority).run(lambda: indexer.statistics(uid))
 
-    def summary(self, shard: int, uid: str, max_bytes: int) -> bytes:
+    def summary(self, shard: int, uid: str, max_bytes: int, priority: int) -> bytes:
         """Summarise what one shard holds."""
-        return self._shard(shard).summary(uid, max_bytes)
+        indexer = self._shard(shard)
+        return self._thread(priority).run(lambda: indexer.summary(uid, max_bytes))
 
-    def sum(self, parts: list[bytes]) -> bytes:
+    def sum(self, parts: list[bytes], priority: int) -> bytes:
         """Add up the statistics of shards."""
-        packed: bytes = msgpack.packb(pack_sum(parts))
+        packed: bytes = msgpack.packb(self._thread(priority).run(lambda: pack_sum(parts)))
         return packed
 
-    def table(self, uid: str, statistics: bytes) -> bytes:
+    def table(self, uid: str, statistics: bytes, priority: int) -> bytes:
         """Write the sum of all shards' statistics to the file that the scorers read.
 
         A sum is new whenever a shard has moved, for all workers at once, but is often the same as
@@ -134,7 +137,7 @@ class Indexer:
         if statistics and self._written.pop(uid, b"") == digest and path.exists():
             self._written[uid] = digest
         elif statistics:
-            write_table(path, unpack(statistics))
+            self._thread(priority).run(lambda: write_table(path, unpack(statistics)))
             self._written[uid] = digest
         else:
             self._written.pop(uid, None)
@@ -252,6 +255,8 @@ class Indexer:
             clone.end()
         for shard in self._shards.values():
             shard.close()
+        for thread in self._background.values():
+            thread.end()
 
     def _lacks_something(self, error: Exception) -> bool:
         if disk_failure(error) is not None or lacking(error) is not None:
@@ -273,6 +278,13 @@ class Indexer:
             with suppress(Exception):
                 indexer.close()
             raise
+
+    def _thread(self, priority: int) -> BackgroundThread:
+        """The thread of a priority, for what writes no index: a writer's threads would keep it."""
+        wanted = Priority(priority)
+        if wanted not in self._background:
+            self._background[wanted] = BackgroundThread(wanted)
+        return self._background[wanted]
 
     def _table(self, uid: str) -> Path:
         return statistics_path(self._data, uid)

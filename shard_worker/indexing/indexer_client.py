@@ -30,6 +30,10 @@ class Executor(Protocol):
 Retract = Callable[[int, set[str], bool], Awaitable[None]]
 
 
+def _nicer() -> Priority:
+    return Priority.NICER
+
+
 async def _keep(_shard: int, _uids: set[str], _is_mirrored: bool) -> None:
     """Retract nothing: there are no summaries."""
 
@@ -97,6 +101,7 @@ class IndexerClient:
         executor: Executor,
         retract: Retract = _keep,
         on_embedded: Callable[[EmbeddingCounts], None] = lambda _counts: None,
+        upkeep: Callable[[], Priority] = _nicer,
     ) -> None:
         """Run the commands in `executor`, whose factory is `indexer:make_indexer`.
 
@@ -106,10 +111,13 @@ class IndexerClient:
                 shard, with the shard, those that are named, and whether others that follow one may
                 get some; raises RedisUnavailableError if that must not be done yet.
             on_embedded: called with what the indexer has embedded, after commands that did.
+            upkeep: the priority that statistics and summaries are made with, which no search or
+                write waits for.
         """
         self._executor = executor
         self._on_embedded = on_embedded
         self._retract = retract
+        self._upkeep = upkeep
         self._released: set[int] = set()
 
     async def open(self, shard: int) -> ShardState:
@@ -146,23 +154,24 @@ class IndexerClient:
 
     async def statistics(self, shard: int, uid: str) -> bytes:
         """Collect a shard's term statistics, packed; b"" if it has none."""
-        return await self._run(Command.STATISTICS, shard, uid)
+        return await self._run(Command.STATISTICS, shard, uid, self._upkeep())
 
     async def summary(self, shard: int, uid: str, max_bytes: int) -> bytes:
         """Summarise what a shard holds, packed; b"" if it cannot be summarised."""
-        return await self._run(Command.SUMMARY, shard, uid, max_bytes)
+        return await self._run(Command.SUMMARY, shard, uid, max_bytes, self._upkeep())
 
     async def sum(self, parts: Sequence[bytes]) -> Summed:
         """Add up packed statistics of shards."""
-        return Summed(*msgpack.unpackb(await self._run(Command.SUM, list(parts))))
+        packed = await self._run(Command.SUM, list(parts), self._upkeep())
+        return Summed(*msgpack.unpackb(packed))
 
     async def write_table(self, uid: str, statistics: bytes) -> None:
         """Write the sum of all shards' statistics to the file that the scorers read."""
-        await self._run(Command.TABLE, uid, statistics)
+        await self._run(Command.TABLE, uid, statistics, self._upkeep())
 
     async def remove_table(self, uid: str) -> None:
         """Remove the file that `write_table` writes, if there is one."""
-        await self._run(Command.TABLE, uid, b"")
+        await self._run(Command.TABLE, uid, b"", self._upkeep())
 
     async def balance(self, shard: int, uid: str) -> ShardState:
         """Fit a shard's index to the table."""

@@ -8,7 +8,7 @@ summary that is retracted at once is of no use.
 import asyncio
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -236,17 +236,31 @@ class SummarisedShards:
         applier: Applier,
         indexer: IndexerClient,
         max_bytes: int,
+        is_needed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Summarise the shards of `applier` through `indexer`, in at most `max_bytes` each."""
+        """Summarise the shards of `applier`.
+
+        Args:
+            control: Redis.
+            keys: the names of everything in Redis.
+            applier: knows what the shards hold.
+            indexer: makes the summaries.
+            max_bytes: most bytes of each.
+            is_needed: whether summaries are of use, and do not delay searches: until a split's
+                target is searched, nobody reads them, and then the processes of the source end.
+        """
         self._control = control
         self._log = ShardLog(control, keys)
         self._applier = applier
         self._indexer = indexer
         self._max_bytes = max_bytes
+        self._is_needed = is_needed
 
     def states(self) -> dict[int, ShardState]:
         """Shard → what it holds, of those that are complete and may be summarised."""
         applier = self._applier
+        if not self._is_needed():
+            return {}
         if any(applier.progress()["set_aside"].values()):
             return {}  # other replicas may have indexed what this one could not
         return {

@@ -40,7 +40,7 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Spl
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.shard_worker.layouts.apart import begins_after_s, ends_after_s
+from hedgerow.shard_worker.layouts.apart import Turn
 from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
 from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
@@ -211,10 +211,11 @@ class LayoutHost:
                 stop = asyncio.Event()
                 task = asyncio.create_task(self._serve(layout, stop), name=f"layout {number}")
                 self._served[number] = _Served(task, stop)
-        for number, served in self._served.items():
-            if number not in wanted and number not in self._leaving:
-                after_s = ends_after_s(self._settings.worker.workers_on_host)
-                self._leaving[number] = self._loop.call_later(after_s, served.stop.set)
+        if unwanted := self._served.keys() - wanted.keys() - self._leaving.keys():
+            after_s = (await self._turn()).ends_after_s
+            for number in unwanted & self._served.keys():
+                stop = self._served[number].stop
+                self._leaving[number] = self._loop.call_later(after_s, stop.set)
         if self._layout.version:
             current = self._layout
             kept = {Layout(number, 1).data(self._settings.data) for number in self._served}
@@ -255,11 +256,19 @@ class LayoutHost:
             self._woken.set()
 
     async def _wait_to_begin(self, stop: asyncio.Event) -> bool:
-        """Wait for this worker's moment to serve shards beside others; return False if stopped."""
+        """Wait for this worker's turn to serve shards beside others; return False if stopped."""
+        after_s = (await self._turn()).begins_after_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(begins_after_s(self._settings.worker.workers_on_host)):
+            async with asyncio.timeout(after_s):
                 await stop.wait()
         return not stop.is_set()
+
+    async def _turn(self) -> Turn:
+        """This worker's turn among those of its machine."""
+        worker = self._settings.worker
+        registry = Registry(self._control, self._keys.of_layout(self._layout.current.id))
+        live = await registry.live_heartbeats(worker.heartbeat_expiry_s)
+        return Turn.of(self._id, live.values(), worker.workers_on_host)
 
     async def _copy_shards(self) -> None:
         """Copy the shards of the source that this worker serves."""

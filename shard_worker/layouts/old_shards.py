@@ -45,6 +45,11 @@ class ServedOldShards:
         return self._split is not None
 
     @property
+    def are_there(self) -> bool:
+        """Whether the new shards are being filled, or this process still serves old ones."""
+        return self.is_copying or any(layout < self._target.id for layout in self._workers)
+
+    @property
     def divided(self) -> frozenset[int]:
         """The new shards whose documents old ones here have."""
         split = self._split

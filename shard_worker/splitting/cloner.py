@@ -65,6 +65,10 @@ class OldShards(Protocol):
         """Whether the new shards are being filled."""
 
     @property
+    def are_there(self) -> bool:
+        """Whether the new shards are being filled, or this process still serves old ones."""
+
+    @property
     def divided(self) -> frozenset[int]:
         """The new shards whose documents old ones here have."""
 
@@ -121,6 +125,20 @@ class ShardCloner:
     def is_active(self) -> bool:
         """Whether the shards are being filled."""
         return self._old.is_copying
+
+    @property
+    def has_old(self) -> bool:
+        """Whether the shards are being filled, or this process still serves the old ones."""
+        return self._old.are_there
+
+    def upkeep(self) -> Priority:
+        """With which priority statistics and summaries of the shards are made now.
+
+        While the shards are being filled, no search waits for anything that their indexer does.
+        """
+        if not self._old.is_copying:
+            return Priority.NICER
+        return self._priority.choose(asyncio.get_running_loop().time())
 
     async def fill(self, shard: int, *, may_restore: bool = True) -> bool:
         """Clone a shard that is not open, if its log lacks documents that this replica lacks.

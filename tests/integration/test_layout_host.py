@@ -1,7 +1,7 @@
 """What a worker process that joins leaves behind if it ends while it starts, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.splitting.policy import begin
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.layouts import layout_host
+from hedgerow.shard_worker.layouts.apart import Turn
 from hedgerow.shard_worker.layouts.layout_host import LayoutHost
 from tests.support.servers import RedisServer
 
@@ -114,22 +116,22 @@ class IdleWorker:
         self._workers.running.discard(self._layout)
 
 
-class Moments:
-    """Stands for when workers begin, or end, to serve shards of a split."""
+class Turns:
+    """Stands for whose turn it is to begin, or to end, to serve shards of a split."""
 
-    def __init__(self, after_s: float) -> None:
-        self.asked_for: list[int] = []
+    def __init__(self, turn: Turn) -> None:
+        self.asked_for: list[tuple[str, list[str], int]] = []
         self.are_asked = asyncio.Event()
-        self._after_s = after_s
+        self._turn = turn
 
-    def __call__(self, on_host: int) -> float:
-        """How long one of the workers waits."""
-        self.asked_for.append(on_host)
+    def of(self, worker: str, live: Iterable[Heartbeat], on_host: int) -> Turn:
+        """The turn of a worker."""
+        self.asked_for.append((worker, [one.id for one in live], on_host))
         self.are_asked.set()
-        return self._after_s
+        return self._turn
 
 
-NEVER_S = 1000.0
+NEVER, AT_ONCE = Turn(1000.0, 4), Turn(0.0, 4)
 
 
 @asynccontextmanager
@@ -146,7 +148,11 @@ async def hosted(
     )
     host = LayoutHost(settings, "w0", 2, workers.connect)
     try:
-        await Registry(control, Keys(prefix)).cluster(2)
+        keys = Keys(prefix)
+        await Registry(control, keys).cluster(2)
+        other = Heartbeat("other", 1, "h", [0], "1", await control.now_ms() + 600_000, 0)
+        for number in range(2):
+            await Registry(control, keys.of_layout(number)).beat(other)
         running = asyncio.create_task(host.run(stop))
         try:
             await workers.has_begun[0].wait()
@@ -160,31 +166,31 @@ async def hosted(
         await control.close()
 
 
-async def test_a_worker_begins_to_serve_new_shards_at_its_moment(
+async def test_a_worker_begins_to_serve_new_shards_when_it_is_its_turn(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for it before it starts anything, unless it ends before; the old shards do not."""
-    begins = Moments(NEVER_S)
-    monkeypatch.setattr(layout_host, "begins_after_s", begins)
+    turns = Turns(NEVER)
+    monkeypatch.setattr(layout_host, "Turn", turns)
     async with hosted(redis_server, key_prefix, tmp_path) as (workers, _, _):
-        await begins.are_asked.wait()
-        assert begins.asked_for == [4]
+        await turns.are_asked.wait()
+        assert turns.asked_for == [("w0", ["other"], 4)]
     assert not workers.has_begun[1].is_set()
 
 
-async def test_a_worker_ends_to_serve_old_shards_at_its_moment(
+async def test_a_worker_ends_to_serve_old_shards_when_it_is_its_turn(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on until then, unless its process ends before."""
-    ends = Moments(NEVER_S)
-    monkeypatch.setattr(layout_host, "begins_after_s", Moments(0.0))
-    monkeypatch.setattr(layout_host, "ends_after_s", ends)
+    monkeypatch.setattr(layout_host, "Turn", Turns(AT_ONCE))
     async with hosted(redis_server, key_prefix, tmp_path) as (workers, store, layout):
         await workers.has_begun[1].wait()
+        turns = Turns(NEVER)
+        monkeypatch.setattr(layout_host, "Turn", turns)
         assert layout.split is not None
         after = ClusterLayout(layout.version + 1, layout.split.target, layout.next_id)
         assert await store.write(after, layout.version)
-        await ends.are_asked.wait()
-        assert ends.asked_for == [4]
+        await turns.are_asked.wait()
+        assert turns.asked_for == [("w0", ["other"], 4)]
         assert workers.running == {0, 1}
     assert workers.running == set()

@@ -92,6 +92,11 @@ class Old:
         self._folder = folder
 
     @property
+    def are_there(self) -> bool:
+        """Until the new shards are searched."""
+        return self.is_copying
+
+    @property
     def divided(self) -> frozenset[int]:
         """Both."""
         return frozenset(NEW)
@@ -303,8 +308,24 @@ async def test_a_clone_that_starves_is_begun_again_with_a_higher_priority(
     copying = asyncio.create_task(split.copier().run(always))
     await asyncio.gather(*(each.take_up(shard) for each in (one, two) for shard in NEW))
     assert one.priorities == [Priority.IDLE, Priority.NICER, Priority.NICER]
+    assert one.cloner.upkeep() is Priority.NICER
     assert len(await one.log.applied(0)) == 2, "the log waits for a clone that was given up"
     await split.check(copying)
+    split.close()
+
+
+async def test_statistics_take_what_clones_leave_until_the_shards_are_searched(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """A split's searches do not wait for them; then writes do, which may not wait for ever."""
+    split = Splitting(control, keys, tmp_path, 9, share=0.5)
+    await split.begin()
+    one, old = split.replicas[0].cloner, split.old
+    assert one.has_old
+    assert one.upkeep() is Priority.IDLE
+    old.is_copying = False
+    assert not one.has_old
+    assert one.upkeep() is Priority.NICER
     split.close()
 
 

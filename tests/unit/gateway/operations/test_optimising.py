@@ -16,6 +16,7 @@ from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import index_rewrite
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
@@ -328,10 +329,11 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     """To the averages of all shards, by the table that is there then, in the last step."""
     other = OneShard.of(tmp_path / "o", {"title": "text"}, [{"id": "x", "title": "a " * 99}])
     handler = handler_of(tmp_path / "w")
-    own = handler(pack_command(Command.STATISTICS, 0, "u0"), BUDGET)
-    summed = handler(pack_command(Command.SUM, [own, pack(collect(other.open()))]), BUDGET)
+    own = handler(pack_command(Command.STATISTICS, 0, "u0", Priority.NICER), BUDGET)
+    parts = [own, pack(collect(other.open()))]
+    summed = handler(pack_command(Command.SUM, parts, Priority.NICER), BUDGET)
     table, _ = msgpack.unpackb(summed)
-    handler(pack_command(Command.TABLE, "u0", table), BUDGET)
+    handler(pack_command(Command.TABLE, "u0", table, Priority.NICER), BUDGET)
     handler(pack_command(Command.BALANCE, 0, "u0"), BUDGET)
     folder = tmp_path / "w" / "shards" / "0" / "u0"
     balanced = TextIndex.open(folder)

@@ -22,6 +22,7 @@ from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write, pack_op
 from hedgerow.common.snapshots.manifest import STORE
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
@@ -408,7 +409,7 @@ def test_a_table_that_would_be_the_same_is_not_written_again(tmp_path: Path) -> 
 
     def write(documents: int) -> int:
         packed = pack(Statistics(documents, {"title": FieldStatistics(4, {"wing": documents})}))
-        indexer(pack_command(Command.TABLE, "u0", packed), budget)
+        indexer(pack_command(Command.TABLE, "u0", packed, Priority.NICER), budget)
         table = TermStatistics.open(path)
         table.close()
         assert table.documents == documents
@@ -420,7 +421,7 @@ def test_a_table_that_would_be_the_same_is_not_written_again(tmp_path: Path) -> 
     assert second != first
     path.unlink()
     assert write(3) != second
-    indexer(pack_command(Command.TABLE, "u0", b""), budget)
+    indexer(pack_command(Command.TABLE, "u0", b"", Priority.NICER), budget)
     assert not path.exists()
     assert write(3) != second
 
@@ -436,7 +437,7 @@ def test_an_index_that_could_not_be_fitted_loses_no_later_document(tmp_path: Pat
 
     apply("1-1", Create(BOOKS.to_json()), Upsert("u0", [("a", body("a", 1)), ("b", body("b", 2))]))
     longer = Statistics(2, {"title": FieldStatistics(8, {"wing": 2})})
-    indexer(pack_command(Command.TABLE, "u0", pack(longer)), budget)
+    indexer(pack_command(Command.TABLE, "u0", pack(longer), Priority.NICER), budget)
     with no_file_grows(), pytest.raises((ValueError, WorkError)):
         indexer(pack_command(Command.BALANCE, 0, "u0"), budget)
     apply("1-2", Upsert("u0", [("b", body("b", 3)), ("c", body("c", 4))]))

@@ -1,6 +1,9 @@
 """Each command to the indexer: what is asked for, and what the answer is read as."""
 
+import os
 import shutil
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from hedgerow.common.query.word_frequencies import unpack_frequencies
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.operations import Create, Delete, Mirror, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
-from hedgerow.shard_worker.indexing.background_thread import Priority
+from hedgerow.shard_worker.indexing import indexer, shard_indexer
+from hedgerow.shard_worker.indexing.background_thread import NICER_BY, Priority
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import FrozenCollection, IndexerClient
@@ -104,6 +108,50 @@ async def test_a_late_command_does_not_make_a_released_shard_again(tmp_path: Pat
     assert not (tmp_path / "shards" / "0").exists()
     assert (await client.open(0)).position == START
     await client.release(0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one value for a process")
+@pytest.mark.parametrize("priority", [Priority.OF_PROCESS, Priority.NICER, Priority.IDLE])
+async def test_statistics_and_summaries_are_made_with_the_priority_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, priority: Priority
+) -> None:
+    """Nothing that writes to an index is, since a writer's threads would keep it."""
+    seen: dict[str, tuple[int, int]] = {}
+
+    def priority_here() -> tuple[int, int]:
+        thread = threading.get_native_id()
+        return os.getpriority(os.PRIO_PROCESS, thread), os.sched_getscheduler(thread)
+
+    def watch(module: object, name: str) -> None:
+        call = getattr(module, name)
+
+        def watched(*arguments: object) -> object:
+            seen[name] = priority_here()
+            return call(*arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for name in ("collect", "summary_of", "balance"):
+        watch(shard_indexer, name)
+    for name in ("pack_sum", "write_table"):
+        watch(indexer, name)
+    now = Priority.NICER if priority is Priority.IDLE else Priority.IDLE
+    process = InProcess(tmp_path)
+    client = IndexerClient(process, upkeep=lambda: now)
+    await client.open(0)
+    await client.apply(0, "1-0", OPS)
+    part = await client.statistics(0, "u0")
+    now = priority
+    total = await client.sum([await client.statistics(0, "u0"), part])
+    await client.summary(0, "u0", 1000)
+    await client.write_table("u0", total.statistics)
+    await client.balance(0, "u0")
+    process.indexer.close()
+    nice, policy = priority_here()
+    nicer = nice if priority is Priority.OF_PROCESS else min(nice + NICER_BY, 19)
+    there = nicer, os.SCHED_IDLE if priority is Priority.IDLE else policy
+    made = ("collect", "summary_of", "pack_sum", "write_table")
+    assert seen == {**dict.fromkeys(made, there), "balance": (nice, policy)}
 
 
 def test_an_unknown_command_is_refused(tmp_path: Path) -> None:

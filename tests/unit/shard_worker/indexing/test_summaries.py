@@ -3,19 +3,26 @@
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.state.summaries import Stamped, is_claim, is_of
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
 from hedgerow.shard_worker.indexing.summaries import (
     CLAIM_S,
     LOOK_S,
     QUIET_S,
     Seen,
+    SummarisedShards,
     SummaryMaker,
     is_due,
 )
@@ -195,3 +202,30 @@ def test_a_worker_without_documents_does_not_ask_the_server() -> None:
 
 async def _tick(shared: Shared, replica: type[Replica]) -> None:
     await replica(shared, "one").maker.tick()
+
+
+def test_shards_that_are_not_searched_yet_are_not_summarised() -> None:
+    """Nobody would read the summaries of a split's target, and to make them takes CPU time."""
+    held = {0: ShardState(0, "r", "1-0", []), 1: ShardState(1, "r", "1-0", [])}
+
+    class Held:
+        """An applier that knows two shards, of which it withholds one."""
+
+        states = held
+        withheld = frozenset({1})
+
+        def progress(self) -> dict[str, object]:
+            return {"set_aside": {}}
+
+    is_needed = False
+    shards = SummarisedShards(
+        cast("RedisClient", SimpleNamespace(data=None)),
+        Keys("k"),
+        cast("Applier", Held()),
+        cast("IndexerClient", None),
+        1000,
+        is_needed=lambda: is_needed,
+    )
+    assert shards.states() == {}
+    is_needed = True
+    assert shards.states() == {0: held[0]}

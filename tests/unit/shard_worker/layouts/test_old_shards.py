@@ -67,3 +67,19 @@ async def test_what_a_worker_owns_and_does_not_serve_is_late(
     """So the new shards of which they are the halves wait for it; those of others do not."""
     old = old_shards(state, worker)
     assert {shard for shard in range(4) if await old.is_late(shard)} == late
+
+
+@pytest.mark.parametrize(
+    ("state", "worker", "are_there"),
+    [
+        (COPYING, None, True),
+        (SplitState.SWITCHED, FakeWorker(), True),
+        (SplitState.REMOVING, FakeWorker(), True),  # its processes have not ended yet
+        (SplitState.REMOVING, None, False),
+    ],
+)
+def test_the_old_shards_are_there_until_their_processes_have_ended(
+    state: SplitState, worker: Any, *, are_there: bool
+) -> None:
+    """Until then, the new shards leave the CPU to searches, and to what ends."""
+    assert old_shards(state, worker).are_there is are_there
