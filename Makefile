@@ -27,8 +27,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-extras test-tools \
         test-browser test-hostile screenshots typescript attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
-# parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
-# real processes, tests spend most of their time waiting for them.
+# parallel, except for those that measure time or load the machine (marked `alone`): these run
+# afterwards, or, of containers, while the others wait. In the rings with real processes, tests
+# spend most of their time waiting for them.
 .NOTPARALLEL:
 SIDE_BY_SIDE := -m "not alone" --numprocesses
 # A selection may contain no test that is marked `alone`; pytest then exits with status 5.
@@ -68,8 +69,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
-	$(BIN)/pytest tests/containers --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
-	$(BIN)/pytest tests/containers $(ALONE)
+	$(BIN)/pytest tests/containers --dist loadfile --no-loadscope-reorder --numprocesses 2 $(PYTEST_FLAGS)
 
 test-extras: $(VENV)/.development  ## tests with other software: Ray, HAProxy, Prometheus, LangChain, LlamaIndex, MCP, Node
 	$(BIN)/pytest tests/extras --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)

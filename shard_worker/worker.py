@@ -33,6 +33,7 @@ from hedgerow.shard_worker.reporting.worker_report import WorkerReport
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.answering import Answering
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
+from hedgerow.shard_worker.serving.health_file import HealthFile
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.probation import ProbationWatch
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
@@ -134,6 +135,7 @@ class Worker:
             settings.worker.heartbeat_interval_s,
             self._longest_silence_s,
             on_silence=self._doubt,
+            on_arrival=HealthFile(settings.worker.health_file, settings.worker.heartbeat_expiry_s),
         )
         self._writing = Writing(
             context,

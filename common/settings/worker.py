@@ -1,5 +1,6 @@
 """The settings of a shard worker: `[worker]`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -87,6 +88,12 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
     )
     heartbeat_expiry_s: PositiveFloat = Field(
         2.0, description="A worker without a heartbeat for this long is not live, in s."
+    )
+    health_file: Path | None = Field(
+        None,
+        description="File whose modification time is the time until which the worker's last "
+        "heartbeat is fresh, for a health check that starts no interpreter. It should be in "
+        "memory. If unset, there is none.",
     )
     loop_lag_threshold_ms: PositiveFloat = Field(
         100.0, description="A delay of an event loop above this is logged and counted, in ms."

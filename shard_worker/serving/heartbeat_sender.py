@@ -37,6 +37,7 @@ class HeartbeatSender:
         interval_s: float,
         longest_silence_s: float = math.inf,
         on_silence: Callable[[], None] = lambda: None,
+        on_arrival: Callable[[float], None] = lambda _age_s: None,
     ) -> None:
         """Send heartbeats.
 
@@ -47,12 +48,15 @@ class HeartbeatSender:
             longest_silence_s: for how long the last one proves that this worker is live, in s.
             on_silence: called when a heartbeat arrives after a longer silence, before any code can
                 take this worker for one that has been live all the time.
+            on_arrival: called when a heartbeat has arrived, with the time since it was composed, in
+                s.
         """
         self._registry = registry
         self._compose = compose
         self._interval_s = interval_s
         self._longest_silence_s = longest_silence_s
         self._on_silence = on_silence
+        self._on_arrival = on_arrival
         self._changed = asyncio.Event()
         self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
@@ -112,6 +116,7 @@ class HeartbeatSender:
             self._arrived, self.arrived_at = self._sent, self._composed_at
             if silent_s >= self._longest_silence_s and not is_first:
                 self._on_silence()
+            self._on_arrival(asyncio.get_running_loop().time() - self.arrived_at)
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:

@@ -8,14 +8,20 @@ import pytest
 from tests.containers.engine import IMAGES, answers, has_image
 from tests.support.longest_first import sort_longest_first
 from tests.support.needs import missing
+from tests.support.turns import take_turns
 
 # The reaper removes what a killed test run leaves behind, at the price of one more image to pull
 # and a container with access to the engine. Everything here is removed by its own fixture instead.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Starting a cluster takes longer than all tests that need the machine, so they share it."""
+    take_turns(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run first what may take longest, the cluster that is scaled, beside all the others."""
+    """Run first what may take longest, the two clusters of Compose, one beside the other."""
     sort_longest_first(items)
 
 

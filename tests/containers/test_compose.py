@@ -25,8 +25,7 @@ from tests.containers.engine import docker
 from tests.support.commands import GATEWAY
 
 # The first use of the cluster builds the image and starts six containers on two busy cores.
-# Alone: answers are to come in time from a machine that stops and starts containers.
-pytestmark = [pytest.mark.containers, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 NUM_DOCUMENTS = 400
 SLACK_S = 1.0  # what a machine that builds and starts containers may take from anybody
@@ -306,6 +305,7 @@ def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> N
         docker("image", "rm", f"{image}-more")
 
 
+@pytest.mark.alone  # answers are to come in time
 def test_a_worker_that_dies_costs_what_it_had_in_hand_at_most(cluster: ComposeCluster) -> None:
     """Answers come in time and say what is missing; once its death is known, nothing is.
 
@@ -344,6 +344,7 @@ def test_a_worker_that_dies_costs_what_it_had_in_hand_at_most(cluster: ComposeCl
     assert {service for service in SERVICES if after[service] != before[service]} == {victim}
 
 
+@pytest.mark.alone  # answers are to come in time
 def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
     cluster: ComposeCluster,
 ) -> None:

@@ -2,10 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,9 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
+from tests.support.clusters import ROOT, cluster_of_its_own
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -102,3 +107,35 @@ def test_a_worker_without_redis_is_unhealthy(key_prefix: str) -> None:
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.join.yaml"])
+async def test_containers_ask_a_file_for_how_long_the_heartbeat_is_fresh(
+    tmp_path: Path, name: str
+) -> None:
+    """The check of compose.yaml passes while a worker is live: not when it, or Redis, stands still.
+
+    Nor when there is no file yet.
+    """
+    text = (ROOT / name).read_text(encoding="utf-8")
+    path = re.search(r"HEDGEROW_WORKER__HEALTH_FILE: (\S+)", text)
+    check = re.search(r"test: \[CMD-SHELL, '(test .*)'\]", text)
+    assert path
+    assert check
+    file = tmp_path / "fresh-until"
+    command = check[1].replace("$$", "$").replace(path[1], str(file))
+
+    def is_healthy() -> bool:
+        run = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False)
+        return run.returncode == 0
+
+    assert not is_healthy()
+    with cluster_of_its_own(
+        num_shards=1, num_workers=1, environment={"HEDGEROW_WORKER__HEALTH_FILE": str(file)}
+    ) as cluster:
+        await until(is_healthy, what="the worker is healthy")
+        for stand_still in (partial(cluster.signal, 0), cluster.server.signal):
+            stand_still(signal.SIGSTOP)
+            await until(lambda: not is_healthy(), what="its heartbeat is old")
+            stand_still(signal.SIGCONT)
+            await until(is_healthy, what="the worker is healthy again")

@@ -24,6 +24,9 @@ MAX_CHARS = 40
 SMALL = Reading(max_bytes=1000)
 
 
+NUM_PIECES = 100  # of up to 1 MB: more than fits in this memory
+
+
 def in_little_memory(path: Path, megabytes: int = 64) -> list[str]:
     """Read a source in a process that may take so much more; its lines' names and reasons."""
     if sys.platform != "linux":
@@ -60,15 +63,15 @@ def compressed(path: Path, head: bytes, piece: bytes, times: int, tail: bytes) -
 
 
 @pytest.mark.parametrize(
-    "piece", [b"x" * 1_000_000, b"," * 1_000_000, b'"",' * 10_000, b"\\\r" * 4_000]
+    "piece", [b"x" * 1_000_000, b"," * 1_000_000, b'"",' * 10_000, b"\\\r" * 8_000]
 )
 def test_a_csv_row_of_any_length_costs_a_row_and_little_memory(
     tmp_path: Path, piece: bytes
 ) -> None:
-    """A row of up to 200 MB is rejected by its line, and the rows around it are documents."""
+    """A row of up to 100 MB is rejected by its line, and the rows around it are documents."""
     quote = b'"' if b"\r" in piece else b""
     head, tail = b"id,text\n1,a\n2," + quote, quote + b"\n3,b\n"
-    path = compressed(tmp_path / "rows.csv.gz", head, piece, 200, tail)
+    path = compressed(tmp_path / "rows.csv.gz", head, piece, NUM_PIECES, tail)
     first, long, last = in_little_memory(path)
     assert first == "line 2 is good"
     assert "begins in line 3 and is longer than 1048576 characters" in long
@@ -85,8 +88,9 @@ def test_a_header_of_any_length_is_refused(tmp_path: Path) -> None:
 def test_large_rows_do_not_add_up(tmp_path: Path) -> None:
     """What the types are guessed from is bounded by its size as well as by its rows."""
     row = b"1," + b"x" * 1_000_000 + b"\n"
-    path = compressed(tmp_path / "rows.csv.gz", b"id,text\n", row, 300, b"")
-    assert in_little_memory(path) == [f"line {number} is good" for number in range(2, 302)]
+    path = compressed(tmp_path / "rows.csv.gz", b"id,text\n", row, NUM_PIECES, b"")
+    good = [f"line {number} is good" for number in range(2, NUM_PIECES + 2)]
+    assert in_little_memory(path) == good
 
 
 def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
@@ -149,12 +153,12 @@ def test_a_json_line_may_be_as_long_as_the_bound(tmp_path: Path, limit: int) -> 
 
 
 def test_a_json_line_of_any_length_costs_a_line_and_little_memory(tmp_path: Path) -> None:
-    """A compressed line of 200 MB is rejected by number; blank ones cost nothing."""
+    """A compressed line of 100 MB is rejected by number; blank ones cost nothing."""
     path = compressed(
         tmp_path / "lines.jsonl.gz",
         b'{"id": "1"}\n\n',
         b"[" * 1_000_000,
-        200,
+        NUM_PIECES,
         b'\n{"id": "2"}\n',
     )
     first, long, last = in_little_memory(path)

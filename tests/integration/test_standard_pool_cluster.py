@@ -17,13 +17,11 @@ from tests.integration.test_failures import (  # noqa: F401 - a test that is imp
     outcomes_of,
     prepared,
     test_a_draining_worker_answers_what_it_has_pulled,
-    test_a_killed_worker_costs_its_share_until_it_is_back,
     test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them,
     test_a_users_exception_is_logged_with_its_traceback,
     test_a_users_exception_is_told_in_its_last_line,
     test_a_whole_cluster_finds_everything,
     test_the_second_phase_decides_the_order,
-    test_work_that_ignores_its_budget_is_killed,
 )
 from tests.integration.test_quality_through_a_cluster import answers_of, indexed
 from tests.integration.test_ranking_quality import build, close

@@ -1,5 +1,8 @@
 """The health check of a gateway's container."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ import pytest
 import trustme
 
 from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway import health
 from hedgerow.gateway.http.server.certificate import make_context
 
@@ -88,6 +92,47 @@ def test_the_command_goes_by_the_environment(
         assert health.run() == 0
     assert health.run() == 1
     assert "ConnectionRefusedError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variables", "has_file", "is_plain"),
+    [
+        ({}, False, True),
+        ({"HOST": "0.0.0.0", "PORT": "81"}, False, True),
+        ({"TOKEN": "t", "ALLOWED_HOSTS": '["a"]'}, False, True),
+        ({}, True, False),
+        ({"TLS_CERT": "/cert.pem"}, False, False),
+        ({"PORT": "all"}, False, False),
+        ({"port": "81"}, False, False),
+    ],
+)
+def test_the_settings_are_read_unless_two_variables_say_all(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], has_file: bool, is_plain: bool
+) -> None:
+    """Where they are not read, what the two variables say is what the settings would say."""
+    named = {f"HEDGEROW_GATEWAY__{name}": value for name, value in variables.items()}
+    found = health.plain(named, has_file=has_file)
+    assert (found is not None) == is_plain
+    if found is not None:
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+        read = load_settings().gateway
+        assert (found.host, found.port, found.tls_cert) == (read.host, read.port, read.tls_cert)
+
+
+def test_the_check_of_plain_http_imports_no_settings() -> None:
+    """It takes a fraction of the CPU that it would take otherwise."""
+    code = "import sys, hedgerow.gateway.health as h; h.run(); print('pydantic' in sys.modules)"
+    environment = {**os.environ, "HEDGEROW_GATEWAY__PORT": "1"}
+    asked = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (asked.stdout, "Refused" in asked.stderr) == ("False\n", True)
 
 
 @pytest.mark.parametrize(("bound", "asked"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])

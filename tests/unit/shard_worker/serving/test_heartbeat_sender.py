@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Iterator
 from unittest.mock import AsyncMock
 
 import pytest
@@ -229,3 +230,27 @@ def test_another_worker_with_the_same_id_is_told(found: Heartbeat | None, is_tol
         run_virtually(scenario())
     assert [line["event"] for line in logs] == ["worker_id_shared"] * is_told
     assert registry.heartbeat.await_count == 3
+
+
+def test_what_has_arrived_is_told_with_its_age() -> None:
+    """Each heartbeat that Redis has taken, by the time since it was composed; and no other."""
+    registry, ages = a_registry(), list[float]()
+    outcomes: Iterator[float | Exception] = iter([0.3, RedisUnavailableError("gone"), 0.0])
+
+    async def take(_beat: Heartbeat, *, is_changed: bool) -> None:
+        del is_changed
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        await asyncio.sleep(outcome)
+
+    async def scenario() -> None:
+        registry.beat.side_effect = take
+        signs = HeartbeatSender(
+            registry, lambda: beat(1, 5000, 5000), interval_s=0.5, on_arrival=ages.append
+        )
+        for _ in range(3):
+            await signs.beat()
+
+    run_virtually(scenario())
+    assert ages == pytest.approx([0.3, 0.0])

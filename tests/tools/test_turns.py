@@ -1,0 +1,71 @@
+"""Tests that are marked `alone` have the machine to themselves, beside other processes of tests."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CONFTEST = """
+import json, time
+from pathlib import Path
+import pytest
+from tests.support.turns import take_turns
+
+def pytest_configure(config):
+    take_turns(config)
+
+@pytest.fixture(autouse=True)
+def logged(request):
+    began = time.monotonic()
+    yield
+    is_alone = request.node.get_closest_marker("alone") is not None
+    with Path(__file__).with_name("log").open("a") as log:
+        log.write(json.dumps([began, time.monotonic(), is_alone]) + "\\n")
+"""
+MODULE = """
+import time
+import pytest
+
+@pytest.mark.parametrize("number", range(12))
+def test_beside(number):
+    time.sleep(0.02)
+
+@pytest.mark.alone
+@pytest.mark.parametrize("number", range(2))
+def test_alone(number):
+    time.sleep(0.05)
+
+@pytest.mark.parametrize("number", range(12))
+def test_after(number):
+    time.sleep(0.02)
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_test_that_is_alone_runs_beside_no_other(tmp_path: Path) -> None:
+    """In any process; others run beside each other, before it and after it."""
+    (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    for name in ("one", "other"):
+        (tmp_path / f"test_{name}.py").write_text(MODULE, encoding="utf-8")
+    command = ["-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    options = ["-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *command, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    runs = [(began, ended, is_alone) for began, ended, is_alone in map(json.loads, lines)]
+    assert len(runs) == 2 * 26
+    overlaps = [
+        (one, other)
+        for one in runs
+        for other in runs
+        if one < other and one[0] < other[1] and other[0] < one[1]
+    ]
+    assert overlaps
+    assert not [pair for pair in overlaps if pair[0][2] or pair[1][2]]
