@@ -70,7 +70,8 @@ def replace_shard(data: Path, shard: int, fetched: Path, lock_wait_s: float) -> 
     Args:
         data: the data folder.
         shard: the shard.
-        fetched: the folder of the copy, on the same file system, with files that are durable.
+        fetched: the folder of the copy, on the same file system, with files that are durable. What
+            it has afterwards is to be removed.
         lock_wait_s: how long to wait while another process has the shard's folder, in s.
 
     Raises:
@@ -86,16 +87,19 @@ def replace_shard(data: Path, shard: int, fetched: Path, lock_wait_s: float) -> 
 
 
 def _replace(folder: Path, fetched: Path) -> None:
+    copy = sorted(fetched.iterdir())
     # The store with its write-ahead log first: without them, the rest counts as an empty folder.
     for name in (STORE, f"{STORE}-wal", f"{STORE}-shm"):
         (folder / name).unlink(missing_ok=True)
     for old in folder.iterdir():
         if old.is_dir():
-            shutil.rmtree(old)
+            # The library reads an index that it has opened once more, in a thread, and makes a
+            # file for that: in a folder that is being removed, which then would not be empty.
+            old.rename(fetched / f"{old.name}.old")
         elif old.name != LOCK_FILE:
             old.unlink()
     _sync(folder)
-    for new in sorted(fetched.iterdir()):
+    for new in copy:
         if new.is_dir():
             _sync(new)
             new.rename(folder / new.name)

@@ -1,5 +1,6 @@
 """Snapshots on their target, and back from there into a data folder."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -266,6 +267,25 @@ def test_a_url_without_a_driver_is_told(tmp_path: Path) -> None:
     """An unknown protocol is an error of the setting's."""
     with pytest.raises(ConfigurationError, match=r"snapshots\.url: nowhere://"):
         SnapshotStore("nowhere://bucket", "prefix")
+
+
+def test_an_old_index_that_cannot_be_removed_is_replaced(
+    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a reader makes in its folder meanwhile costs the restored copy nothing."""
+    store, data = SnapshotStore(str(tmp_path / "target"), "prefix"), tmp_path / "data"
+    store.commit(manifest := upload(store, frozen, 1000))
+    old = indexer(shard_folder(data, 0))
+    write(old, 0)
+    old.close()
+
+    def full(_path: object, **_options: object) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", full)
+        restore(store, manifest, data, 0.0)
+    assert held(shard_folder(data, 0)) == held(frozen)
 
 
 class _KilledError(BaseException):
