@@ -152,16 +152,16 @@ async def test_what_is_disturbed_is_tried_again(
     """Writes are found when their load returns, a kill costs time alone; in the end it is done."""
     async with writing(redis_server, key_prefix, tmp_path) as path, optimising(path) as indexer:
         uid = (await path.collections.put("books", {"fields": {"title": "text"}})).uid
-        expected = {f"d{n}" for n in range(30_000)}
-        for first in range(0, 30_000, 10_000):
-            await path.documents.load("books", ndjson(rows(first, 10_000)), "applied")
+        expected = {f"d{n}" for n in range(15_000)}  # to join them takes some tenths of a second
+        for first in range(0, 15_000, 5_000):
+            await path.documents.load("books", ndjson(rows(first, 5_000)), "applied")
         board = OptimisingStore(path.control, path.keys)
         wanted_at_ms = await board.want(uid)
         folders = [path.settings.data / "shards" / str(n) / uid for n in range(NUM_SHARDS)]
         await until(lambda: any(map(is_being_written, folders)))
         if disturbance == "a write":
-            await path.documents.load("books", ndjson(rows(30_000, 100)), "applied")
-            expected |= {f"d{n}" for n in range(30_000, 30_100)}
+            await path.documents.load("books", ndjson(rows(15_000, 100)), "applied")
+            expected |= {f"d{n}" for n in range(15_000, 15_100)}
         else:
             os.kill(indexer, signal.SIGKILL)
         assert path.indexed(uid) == sorted(expected)

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,9 @@ def overlap(one: Hits, other: Hits) -> float:
     return overlap_of_ids((hit for _, hit in one), (hit for _, hit in other))
 
 
+Answers = dict[str, tuple[int, Hits]]  # query → how many documents match, and the best
+
+
 @dataclass
 class Built:
     """A judged collection, in one index and in eight."""
@@ -92,12 +96,25 @@ class Built:
     one: Shards
     eight: Shards
 
-    def ndcg10(self, shards: Shards) -> float:
+    @cached_property
+    def by_one(self) -> Answers:
+        """What one index answers."""
+        return self._asked(self.one)
+
+    @cached_property
+    def by_eight(self) -> Answers:
+        """What eight indexes answer."""
+        return self._asked(self.eight)
+
+    def _asked(self, shards: Shards) -> Answers:
+        return {query: shards.search(text) for query, text in self.judged.queries.items()}
+
+    def ndcg10(self, answers: Answers) -> float:
         """nDCG@10 over all queries."""
         return self.judged.ndcg10(
             {
-                query_id: [(document_id, score) for score, document_id in shards.search(text)[1]]
-                for query_id, text in self.judged.queries.items()
+                query: [(document_id, score) for score, document_id in hits]
+                for query, (_, hits) in answers.items()
             }
         )
 
@@ -124,9 +141,8 @@ def close(*clusters: Shards) -> None:
 def test_eight_shards_give_the_top_ten_of_one(built: Built) -> None:
     """The mean overlap of the top ten is at least 0.97, and the totals are the same."""
     overlaps = []
-    for text in built.judged.queries.values():
-        total_one, one = built.one.search(text)
-        total_eight, eight = built.eight.search(text)
+    for query, (total_one, one) in built.by_one.items():
+        total_eight, eight = built.by_eight[query]
         assert total_one == total_eight
         overlaps.append(overlap(one, eight))
     assert mean(overlaps) >= 0.97, f"{built.judged.name}: {mean(overlaps):.4f}"
@@ -136,15 +152,15 @@ def test_with_local_statistics_they_do_not(built: Built) -> None:
     """Without the collection's statistics the overlap is below 0.95, so that they are needed."""
     local = Shards(built.one.definition, built.eight.indexes)
     overlaps = [
-        overlap(built.one.search(text)[1], local.search(text)[1])
-        for text in built.judged.queries.values()
+        overlap(built.by_one[query][1], local.search(text)[1])
+        for query, text in built.judged.queries.items()
     ]
     assert mean(overlaps) < 0.95
 
 
 def test_eight_shards_are_as_good_as_one_and_one_as_good_as_lucene(built: Built) -> None:
     """nDCG@10 of eight shards is within 0.01 of one's, and of Lucene's over one field."""
-    one, eight = built.ndcg10(built.one), built.ndcg10(built.eight)
+    one, eight = built.ndcg10(built.by_one), built.ndcg10(built.by_eight)
     assert abs(eight - one) <= 0.01, f"{built.judged.name}: {eight:.4f} against {one:.4f}"
     assert abs(eight - LUCENE_NDCG10[built.judged.name]) <= 0.01, (
         f"{built.judged.name}: {eight:.4f}"
