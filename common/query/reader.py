@@ -11,7 +11,7 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType, parse_date
 from hedgerow.common.fields.nearest_name import suggestion
-from hedgerow.common.query.quoted_bounds import DECODED
+from hedgerow.common.query.escapes import DECODED
 from hedgerow.common.query.text import MAX_DEPTH
 from hedgerow.common.query.tree import (
     Boosted,
@@ -39,7 +39,8 @@ _REASON_CHARS = 200
 # A repeated word gets a mark, so that the parser keeps it. These are code points that Unicode
 # reserves for internal use (chapter 23.7, "Noncharacters").
 FIRST_MARK = 0xFDD0
-_MEANING = {**dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10)), **DECODED}
+_MARKS = dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10))
+_MEANING = {**_MARKS, **DECODED}
 _OCCURS: dict[str | None, Occur] = {occur.value: occur for occur in Occur}
 _OCCURS[None] = Occur.SHOULD
 _FUZZY = re.compile(r"(.+)~([12]?)\Z", re.DOTALL)
@@ -155,16 +156,19 @@ class QueryReader:
         return suggestion(name, (ID_FIELD, *self.collection.fields))
 
     def _literal(self, tree: dict[str, Any]) -> Node:
-        name, text = tree["field_name"], _unmarked(tree["phrase"])
+        name, written = tree["field_name"], tree["phrase"]
+        text = _unmarked(written)
+        if not written.isascii():
+            written = written.translate(_MARKS)  # in which an escaped ~ or * is none
         is_word = tree["delimiter"] == "none"
-        if name is None and is_word and "~" not in text and "*" not in text:
+        if name is None and is_word and "~" not in written and "*" not in written:
             return Words(None, text)  # the short way for most parts of a long query
         kind = self._type(name)
         if kind in (None, FieldType.TEXT, FieldType.KEYWORD) and is_word:
-            if match := _FUZZY.match(text):
-                return Fuzzy(name, match[1], int(match[2] or 1))
-            if match := _PREFIX.match(text):
-                return Prefix(name, match[1])
+            if match := _FUZZY.match(written):
+                return Fuzzy(name, _unmarked(match[1]), int(match[2] or 1))
+            if match := _PREFIX.match(written):
+                return Prefix(name, _unmarked(match[1]))
         if kind in (None, FieldType.TEXT):
             return Words(name, text, not is_word, tree["slop"], tree["prefix"])
         return self._valued(name, kind, text, is_prefix=tree["prefix"])

@@ -22,8 +22,8 @@ import tantivy
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost, estimate, plain_cost
+from hedgerow.common.query.escapes import with_codes
 from hedgerow.common.query.plain import is_plain, read_plain
-from hedgerow.common.query.quoted_bounds import with_coded_bounds
 from hedgerow.common.query.reader import FIRST_MARK, QueryReader, TooDeepError
 from hedgerow.common.query.text import (
     SYNTAX,
@@ -154,7 +154,7 @@ def _as_signed(text: str, node: Node) -> Node:
 
 
 def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:
-    text, unended = with_coded_bounds(query)
+    text, unended = with_codes(query)
     text = with_spaces(text)
     if (too_much := excess(text)) is not None:
         raise _refusal(field, *too_much)
@@ -206,13 +206,13 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
     """The parser's tree of a query, repaired if necessary; None to search its words instead."""
-    text = _SIGN.sub(" ", with_spaces(with_coded_bounds(query)[0]))
+    text = _SIGN.sub(" ", with_spaces(with_codes(query)[0]))
     if (too_much := excess(text)) is not None:
         warnings.append(_read_as_plain(too_much[0]))
         return None
     affordable = _MAX_REPAIR_CHARS // max(1, parser_work(text))
     for _ in range(min(_MAX_REPAIRS, max(1, affordable))):
-        text, culprit = with_coded_bounds(text)
+        text, culprit = with_codes(text)
         if culprit is None:
             tree, errors = tantivy.parse_query_lenient(text)
             harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)

@@ -26,8 +26,12 @@ def lock_folder(data: Path) -> int:
         raise ConfigurationError(
             f"--data {data}: another `gateway up` uses this folder (process {holder or 'unknown'})"
         )
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:  # the disk is full
+        os.close(descriptor)
+        raise ConfigurationError(f"--data {data}: {error.strerror}") from error
     return descriptor
 
 

@@ -189,6 +189,26 @@ def test_a_bound_may_be_quoted(lower: str, upper: str, quote: str) -> None:
     assert words_of(tree) == ["don", "t", "tag", "it", "s"]
 
 
+@pytest.mark.parametrize("sign", list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ "))
+def test_any_sign_may_be_escaped(sign: str) -> None:
+    """It is a part of the value, wherever it stands, and has no meaning of its own."""
+    for value in (f"a{sign}b", f"{sign}a", f"a{sign}", f"a{sign}1", sign * 2):
+        escaped = value.replace(sign, f"\\{sign}")
+        for read in (strict, lenient):
+            assert read(f"tag:{escaped}") == OneOf("tag", (value,))
+            assert read(f"tag:IN [{escaped} x]") == OneOf("tag", (value, "x"))
+            assert read(f"tag:[{escaped} TO *]") == read(f"tag:>={escaped}")
+            assert read(f"tag:>={escaped}") == Range("tag", value, None)
+            assert read(f"tag:{escaped}*") == Prefix("tag", value)
+            assert read(escaped) == Words(None, value)
+
+
+def test_a_backslash_before_a_letter_is_one() -> None:
+    """The path of a file has all of its words."""
+    assert words_of(lenient("C:\\temp\\new")) == ["C", "temp", "new"]
+    assert strict("tag:a\\n") == OneOf("tag", ("a\\n",))
+
+
 def test_a_date_with_a_fraction_equals_its_second() -> None:
     """Indexes keep dates to the second, so that is what a value is compared with."""
     assert strict("day:2024-05-17T10:00:00.75Z") == strict("day:2024-05-17T10:00:00Z")
