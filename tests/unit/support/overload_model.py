@@ -110,13 +110,16 @@ class Model:
     def run(self, arrivals: Iterator[Query]) -> list[Query]:
         """Let all of them arrive, each in its time; returns them when every one has ended."""
 
-        def next_arrival(now: float) -> None:
+        def arrive(query: Query, now: float) -> None:
+            self._arrive(query, now)
+            wait_for_next()
+
+        def wait_for_next() -> None:
             query = next(arrivals, None)
             if query is not None:
-                self.at(query.arrived_at, partial(self._arrive, query))
-                self.at(query.arrived_at, next_arrival)
+                self.at(query.arrived_at, partial(arrive, query))
 
-        next_arrival(0.0)
+        wait_for_next()
         events, pop = self._events, heapq.heappop
         while events:
             now, _, act = pop(events)

@@ -1,7 +1,8 @@
 """One shard with a store and a text index in a folder, searched through the real scorer."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, 
 from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.shard_worker.scoring.ranking import Budget
-from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
+from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
@@ -123,11 +124,24 @@ class OneShard:
         budget: Budget | None = None,
         options: SearchOptions | None = None,
     ) -> SearchBody:
-        """One search by a scorer that has only now been started."""
-        score = make_scorer(ScorerConfig(str(self.data), dict(profiles)))
+        """One search by a scorer that has only now been made."""
         payload = SearchPayload("u1", query, k, profile, filter_text, strict, options=options)
-        work = (0, self.open().generation, pack_body(payload))
+        with self.searching(profiles) as search:
+            return search(payload, budget or EndlessBudget())
+
+    @contextmanager
+    def searching(
+        self, profiles: Mapping[str, RankProfile] = BUILT_IN_PROFILES
+    ) -> Iterator[Callable[[SearchPayload, Budget], SearchBody]]:
+        """What searches the shard as it is now, by one scorer."""
+        scorer = Scorer(ScorerConfig(str(self.data), dict(profiles)))
+        scorer.look_for_vectors()
+        generation = self.open().generation
+
+        def search(payload: SearchPayload, budget: Budget) -> SearchBody:
+            return unpack_search_body(scorer((0, generation, pack_body(payload)), budget))
+
         try:
-            return unpack_search_body(score(work, budget or EndlessBudget()))
+            yield search
         finally:
-            score.close()
+            scorer.close()

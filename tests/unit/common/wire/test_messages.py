@@ -192,8 +192,10 @@ UNPACKERS: list[Callable[[bytes], Any]] = [
 _REQUEST: list[object] = [1, 2, 3, 4, "to", b"p", None, 0]
 
 # Anything that MessagePack can say, in shapes that come near to those of the messages.
+single = st.none() | st.booleans() | integers | st.floats() | strings | blobs | st.just(VERSION)
+shallow = single | st.lists(single, max_size=3)
 anything = st.recursive(
-    st.none() | st.booleans() | integers | st.floats() | strings | blobs | st.just(VERSION),
+    single,
     lambda inner: st.lists(inner, max_size=9) | st.dictionaries(strings | blobs, inner, max_size=3),
     max_leaves=10,
 )
@@ -308,8 +310,10 @@ def test_noise_is_a_wire_error(noise: bytes) -> None:
 @given(
     value=anything
     | st.tuples(st.just(VERSION), anything, anything)
-    | st.lists(anything, min_size=2, max_size=8)
-    | st.tuples(st.just(VERSION), strings, st.lists(st.lists(anything, min_size=8, max_size=8)))
+    | st.lists(shallow, min_size=2, max_size=8)
+    | st.tuples(
+        st.just(VERSION), strings, st.lists(st.lists(shallow, min_size=8, max_size=8), max_size=3)
+    )
 )
 def test_nonsense_is_a_wire_error(value: object) -> None:
     """Well-formed MessagePack of the wrong shape either unpacks or raises WireError."""

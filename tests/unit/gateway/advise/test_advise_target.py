@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError
@@ -56,13 +56,14 @@ def load(path: Path, function: str, kind: Kind | None = None, **given: Any) -> T
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
 )
-CALLS = st.lists(JSON_VALUES) | st.dictionaries(st.text(), JSON_VALUES)
+CALLS = st.lists(JSON_VALUES, max_size=3) | st.dictionaries(st.text(), JSON_VALUES, max_size=3)
 
 
 @settings(max_examples=30)
+@example([["not\u2028the\x85end"]], False)
 @given(st.lists(CALLS, min_size=1, max_size=5), st.booleans())
 def test_a_line_is_a_call(tmp_path_factory: Any, calls: list[Any], is_ascii: bool) -> None:
     """What is written as NDJSON is read as it was; empty lines are passed over but counted."""

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class Fifo:
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
         self.free_at = 0.0
-        self.queue: list[tuple[float, bool]] = []  # start, and whether it has expired by then
+        self.queue: deque[tuple[float, bool]] = deque()  # start, and if it has expired by then
+        self.num_doomed = 0  # of those in the queue
         self.had_doomed = False
         self.replies: list[tuple[float, int, AdmissionPermit, int, int]] = []
 
@@ -46,7 +48,8 @@ class Fifo:
             permit.on_reply(0, queue_us, work_us, at)
             permit.done(at)
         start = max(now, self.free_at)
-        self.queue = [one for one in self.queue if one[0] > now]
+        while self.queue and self.queue[0][0] <= now:
+            self.num_doomed -= self.queue.popleft()[1]
         arrival = Arrival(now, deadline_s, start - now, self.had_doomed)
         try:
             permit = self.admission.admit("interactive", deadline_s, 0.0, [True], [1], now)
@@ -55,7 +58,8 @@ class Fifo:
             return arrival
         has_expired = start >= now + deadline_s
         self.queue.append((start, has_expired))
-        self.had_doomed = any(is_doomed for _, is_doomed in self.queue)
+        self.num_doomed += has_expired
+        self.had_doomed = self.num_doomed > 0
         permit.on_queued(0, len(self.queue), now)
         if not has_expired:
             self.free_at = start + work_s

@@ -9,7 +9,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.query.as_typed import Typing
-from tests.unit.support.shards import OneShard
+from hedgerow.common.wire.messages import SearchPayload
+from tests.unit.support.shards import EndlessBudget, OneShard
 from tests.unit.support.split_index import SplitIndex
 
 FIELDS = {
@@ -143,9 +144,11 @@ def test_ngrams_find_what_is_part_of_a_word(size: int, tmp_path: Path) -> None:
     ]
     fields = {"text": {"type": "text", "ngrams": size, "folding": False}}
     shard = OneShard.of(tmp_path, fields, documents)
-    for part in {word(6) for _ in range(60)}:
-        expected = [one["id"] for one in documents if part in one["text"]]
-        assert sorted(shard.search(part, k=60).ids) == expected, part
+    with shard.searching() as search:
+        for part in {word(6) for _ in range(60)}:
+            expected = [one["id"] for one in documents if part in one["text"]]
+            payload = SearchPayload("u1", part, 60, "bm25", "", False)
+            assert sorted(search(payload, EndlessBudget()).ids) == expected, part
 
 
 def test_a_part_of_a_word_weighs_as_one_word(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Accents, scripts without spaces, and whole texts: what is found, and in which order."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,38 @@ from tests.unit.support.split_index import SplitIndex
 FIELDS = {"fields": {"name": "text", "summary": "text"}}
 
 
-def found(root: Path, texts: list[str], query: str, **definition: Any) -> list[str]:
-    """The texts that a query finds, best first, over three shards."""
-    collection = define("c", {"fields": {"text": "text"}, **definition}, uid="u")
-    documents = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
-    built = SplitIndex.build(root, collection, documents, 3)
-    ids = list(built.scores(query))
-    built.close()
-    return [texts[int(one)] for one in ids]
+Found = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """The texts that a query finds, best first, over three shards: each list is indexed once."""
+    built: dict[str, SplitIndex] = {}
+
+    def find(texts: list[str], query: str, **definition: Any) -> list[str]:
+        key = repr((texts, definition))
+        if key not in built:
+            collection = define("c", {"fields": {"text": "text"}, **definition}, uid="u")
+            documents = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+            root = tmp_path_factory.mktemp("texts")
+            built[key] = SplitIndex.build(root, collection, documents, 3)
+        return [texts[int(one)] for one in built[key].scores(query)]
+
+    yield find
+    for one in built.values():
+        one.close()
 
 
 @pytest.mark.parametrize("query", ["cafe", "café", "CAFÉ", "cafe\u0301", '"cafe creme"', "caf*"])
-def test_accents_make_no_difference(query: str, tmp_path: Path) -> None:
+def test_accents_make_no_difference(query: str, found: Found) -> None:
     """Neither in the document nor in the query, however they are encoded."""
     texts = ["Café Crème", "cafe creme", "CAFE\u0301 CRE\u0300ME"]
-    assert sorted(found(tmp_path, [*texts, "tea"], query)) == sorted(texts)
+    assert sorted(found([*texts, "tea"], query)) == sorted(texts)
 
 
-def test_accents_make_a_difference_without_folding(tmp_path: Path) -> None:
+def test_accents_make_a_difference_without_folding(found: Found) -> None:
     """A collection may be defined to tell them apart."""
-    assert found(tmp_path, ["café", "cafe"], "café", folding=False, language="none") == ["café"]
+    assert found(["café", "cafe"], "café", folding=False, language="none") == ["café"]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +60,10 @@ def test_accents_make_a_difference_without_folding(tmp_path: Path) -> None:
     ],
 )
 def test_languages_fold_after_stemming(
-    language: str, document: str, query: str, tmp_path: Path
+    language: str, document: str, query: str, found: Found
 ) -> None:
     """Words without their accents find those that have them, and the reverse."""
-    assert found(tmp_path, [document, "x"], query, language=language) == [document]
+    assert found([document, "x"], query, language=language) == [document]
 
 
 JAPANESE = [
@@ -67,9 +80,9 @@ JAPANESE = [
 
 
 @pytest.mark.parametrize("query", ["日本語", '"日本語"', "+日本語", "日本", "語"])
-def test_words_are_found_within_a_run(query: str, tmp_path: Path) -> None:
+def test_words_are_found_within_a_run(query: str, found: Found) -> None:
     """All nine texts with 日本語, whatever is before and behind it."""
-    assert sorted(found(tmp_path, [*JAPANESE, "英国", "本日"], query)) == sorted(JAPANESE)
+    assert sorted(found([*JAPANESE, "英国", "本日"], query)) == sorted(JAPANESE)
 
 
 def test_an_unfinished_word_of_japanese_is_found(tmp_path: Path) -> None:
@@ -83,13 +96,33 @@ def test_an_unfinished_word_of_japanese_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["东京", "서울", "東京 ホテル"])
-def test_other_texts_are_found_too(query: str, tmp_path: Path) -> None:
+def test_other_texts_are_found_too(query: str, found: Found) -> None:
     """Chinese and Korean, and several words."""
     texts = ["我爱东京塔", "서울특별시 관광", "東京のホテル一覧"]
-    assert len(found(tmp_path, texts, query)) == 1
+    assert len(found(texts, query)) == 1
 
 
-@pytest.mark.parametrize("num_shards", [1, 8])
+@pytest.fixture(scope="module", params=[1, 8])
+def pandas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SplitIndex]:
+    """Texts of which a few are a query as a whole, and more have its words more often."""
+    documents = [
+        {"id": f"a{number}", "name": f"pandas-{number}", "summary": "pandas pandas data frames"}
+        for number in range(30)
+    ]
+    documents += [
+        {"id": "z1", "name": "pandas", "summary": "a long summary of what can be done with it"},
+        {"id": "z2", "name": "other", "summary": "Data frames."},
+        {"id": "z3", "name": "the who", "summary": "a band"},
+        {"id": "z4", "name": "who", "summary": "the the"},
+    ]
+    root, collection = tmp_path_factory.mktemp("pandas"), define("c", FIELDS, uid="u")
+    built = SplitIndex.build(root, collection, documents, request.param)
+    yield built
+    built.close()
+
+
 @pytest.mark.parametrize(
     ("query", "best"),
     [
@@ -101,22 +134,10 @@ def test_other_texts_are_found_too(query: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_text_that_equals_the_query_comes_first(
-    query: str, best: str, num_shards: int, tmp_path: Path
+    query: str, best: str, pandas: SplitIndex
 ) -> None:
     """Whatever else has the words more often, or is shorter; also if they are all stop words."""
-    documents = [
-        {"id": f"a{number}", "name": f"pandas-{number}", "summary": "pandas pandas data frames"}
-        for number in range(30)
-    ]
-    documents += [
-        {"id": "z1", "name": "pandas", "summary": "a long summary of what can be done with it"},
-        {"id": "z2", "name": "other", "summary": "Data frames."},
-        {"id": "z3", "name": "the who", "summary": "a band"},
-        {"id": "z4", "name": "who", "summary": "the the"},
-    ]
-    built = SplitIndex.build(tmp_path, define("c", FIELDS, uid="u"), documents, num_shards)
-    assert next(iter(built.scores(query))) == best
-    built.close()
+    assert next(iter(pandas.scores(query))) == best
 
 
 def test_a_whole_text_comes_first_among_words_as_typed(tmp_path: Path) -> None:

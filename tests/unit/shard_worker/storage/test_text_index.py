@@ -14,12 +14,13 @@ from hedgerow.common.collection import Collection, define
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import make_analyser
 from hedgerow.common.query.searched import searched
+from hedgerow.common.wire.messages import SearchPayload
 from hedgerow.shard_worker.storage import text_index_writer
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.support.full_disk import no_file_grows
-from tests.unit.support.shards import OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 FIELDS = {"title": "text", "body": "text", "tag": "keyword", "year": "integer"}
 COLLECTION = define("c", {"fields": FIELDS}, uid="u1")
@@ -304,11 +305,13 @@ def test_every_kind_of_filter_finds_what_reading_all_documents_finds(
     kinds = FIELDS | {"price": "float", "new": "boolean", "day": "date"}
     numbered = [{**row, "id": str(number)} for number, row in enumerate(rows)]
     shard = OneShard.of(tmp_path_factory.mktemp("shard"), kinds, numbered)
-    for query, matches in MATCHES.items():
-        wanted = sorted(row["id"] for row in numbered if matches(row))
-        body = shard.search("*", filter_text=query)
-        assert (query, body.ids, body.total) == (query, wanted, len(wanted))
-        assert sorted(shard.search(query, strict=True).ids) == wanted
+    with shard.searching() as search:
+        for query, matches in MATCHES.items():
+            wanted = sorted(row["id"] for row in numbered if matches(row))
+            body = search(SearchPayload("u1", "*", 10, "bm25", query, False), EndlessBudget())
+            assert (query, body.ids, body.total) == (query, wanted, len(wanted))
+            body = search(SearchPayload("u1", query, 10, "bm25", "", True), EndlessBudget())
+            assert (query, sorted(body.ids)) == (query, wanted)
 
 
 def block_bytes(folder: Path) -> int:

@@ -49,7 +49,7 @@ def pages(
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@pytest.mark.parametrize(("k", "only"), [(1, "year:0"), (7, ""), (50, ""), (400, "")])
+@pytest.mark.parametrize(("k", "only"), [(1, "year:0"), (19, ""), (50, ""), (400, "")])
 def test_pages_by_score_have_each_match_once(
     goods_shards: RealShards, query: str, k: int, only: str
 ) -> None:
@@ -90,10 +90,10 @@ def test_documents_that_come_and_go_move_no_other(tmp_path: Path) -> None:
     go = [one for one in found.documents if one not in stay]
 
     def change(page: int) -> None:
-        new = [{**row, "id": f"new{page}-{row['id']}"} for row in goods(9, seed=page)]
-        found.put(new, deletes=go[page * 5 : page * 5 + 5])
+        new = [{**row, "id": f"new{page}-{row['id']}"} for row in goods(18, seed=page)]
+        found.put(new, deletes=go[page * 10 : page * 10 + 10])
 
-    hits, last = pages(found, "*", 13, change, sort=({"price": "desc"},))
+    hits, last = pages(found, "*", 26, change, sort=({"price": "desc"},))
     ids = [one for one, _ in hits]
     assert len(ids) == len(set(ids))
     assert stay <= set(ids)

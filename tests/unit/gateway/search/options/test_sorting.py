@@ -98,7 +98,7 @@ def test_hits_come_in_the_order_asked_for(
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=keys, word=words, k=st.integers(5, 40))
+@given(order=keys, word=words, k=st.integers(15, 90))
 def test_pages_by_fields_have_each_match_once(
     goods_shards: RealShards, order: list[tuple[str, bool, bool]], word: str, k: int
 ) -> None:
