@@ -82,7 +82,7 @@ def _shared_routed_app(
 app.create_routed_app = _shared_routed_app
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run some modules last, and those with properties late in all processes but the first.
 
     In a fresh clone, the first property that runs has Hypothesis read the whole product for
@@ -92,6 +92,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not is_first():
         late |= {item.path.name for item in items if is_hypothesis_test(getattr(item, "obj", None))}
     items.sort(key=lambda item: (item.path.name in LAST, item.path.name in late))
+    if config.option.collectonly and are_claimed():  # each is listed once, as it would be run
+        mine = set(claimed({item.path for item in items if item.path.name in LAST}))
+        items[:] = [item for item in items if item.path.name not in LAST or item.path in mine]
 
 
 @pytest.hookimpl(wrapper=True)
