@@ -24,6 +24,8 @@ _log = structlog.get_logger()
 LOOK_S: Final = 0.25  # if the disk fills up, the queues stop for at most this time
 # The same while the disk has ample room, so that a quota, or a broken disk, is the likelier cause.
 AMPLE_LOOK_S: Final = 1.0
+# The same while little is left, which those who write may use up before a look each 0.25 s.
+LOW_LOOK_S: Final = 0.05
 _FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
 _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
 
@@ -87,8 +89,11 @@ class RedisKeeper:
             shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
             self._book.put(DISK, shortage)
         await self._publish(now)
-        if self._judge.has_ample_room and step is Step.NOTHING and not is_fenced:
-            self.pause_s = AMPLE_LOOK_S
+        if step is Step.NOTHING and not is_fenced:
+            if disk is DiskState.LOW:
+                self.pause_s = LOW_LOOK_S
+            elif self._judge.has_ample_room:
+                self.pause_s = AMPLE_LOOK_S
 
     async def _publish(self, now: float) -> None:
         """Publish the state when it changes, and before the last message expires."""

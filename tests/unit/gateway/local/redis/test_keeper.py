@@ -14,7 +14,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.storage import StorageSettings
-from hedgerow.gateway.local.redis.keeper import AMPLE_LOOK_S, LOOK_S, RedisKeeper
+from hedgerow.gateway.local.redis.keeper import AMPLE_LOOK_S, LOOK_S, LOW_LOOK_S, RedisKeeper
 
 
 class Server:
@@ -65,6 +65,16 @@ def test_a_disk_that_may_fill_up_is_checked_four_times_a_second(server: Server) 
     """The queues stop until it is noticed that the server cannot write."""
     server.free_mb = 5_000
     assert server.pause_s() == LOOK_S == 0.25
+
+
+def test_a_disk_that_is_almost_full_is_checked_twenty_times_a_second(server: Server) -> None:
+    """Until the server goes on without its file: then nothing can stop the queues."""
+    server.free_mb = 200
+    assert server.pause_s() == LOW_LOOK_S == 0.05
+    server.free_mb = 50
+    assert server.pause_s() == LOOK_S
+    server.info, server.rights = {"aof_enabled": 0}, b"+@all -xadd"
+    assert server.pause_s() == LOOK_S
 
 
 def test_a_server_is_checked_often_until_it_writes_its_file_and_takes_appends(
