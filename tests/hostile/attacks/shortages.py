@@ -15,7 +15,7 @@ from tests.hostile.target import Target
 from tests.hostile.verdict import MB
 from tests.support.waiting import comes_true
 
-_FULL_S = 4.0
+_FULL_S = 8.0
 _PROFILES = """
 [rank_profiles.blocking]
 enrich = "tests.hostile.hooks:block"
@@ -72,6 +72,8 @@ _LINES = [b'{"id":"fill%d","title":"%b"}\n' % (number, b"text " * 2_000) for num
     "stopped",
     ground=_ON_A_SMALL_DISK,
     max_s=45.0,
+    # The queues stop once, until the full disk is noticed: for two searches or so.
+    min_searches=250,
     needs="mount",
 )
 async def full_disk(target: Target) -> list[str]:
