@@ -16,7 +16,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from hedgerow.common.errors import ConfigurationError
 
@@ -30,31 +30,21 @@ _ANY_IPV4: Final = ("", "0.0.0.0")  # noqa: S104 - compared, not bound
 _ANY_IPV6: Final = "::"
 
 
-class Listener(Protocol):
-    """What of a gateway's settings says how it is reached."""
+class Listener(NamedTuple):
+    """How a gateway is reached.
 
-    @property
-    def host(self) -> str:
-        """The address that it binds."""
-
-    @property
-    def port(self) -> int:
-        """The port that it binds."""
-
-    @property
-    def tls_cert(self) -> Path | None:
-        """Its certificate, if it speaks HTTPS."""
-
-
-class Plain(NamedTuple):
-    """A gateway that speaks HTTP."""
+    Attributes:
+        host: the address that it binds.
+        port: the port that it binds.
+        tls_cert: its certificate, if it speaks HTTPS.
+    """
 
     host: str
     port: int
     tls_cert: Path | None = None
 
 
-def plain(environment: Mapping[str, str], *, has_file: bool) -> Plain | None:
+def plain(environment: Mapping[str, str], *, has_file: bool) -> Listener | None:
     """How a gateway is reached, by two variables and the defaults.
 
     Args:
@@ -70,25 +60,25 @@ def plain(environment: Mapping[str, str], *, has_file: bool) -> Plain | None:
     ):
         return None
     port = environment.get(_PORT, str(DEFAULT_PORT))
-    return Plain(environment.get(_HOST, DEFAULT_HOST), int(port)) if port.isdecimal() else None
+    return Listener(environment.get(_HOST, DEFAULT_HOST), int(port)) if port.isdecimal() else None
 
 
-def unready_because(settings: Listener) -> str | None:
-    """Ask the gateway with these settings; returns the reason why it is not ready, else None."""
-    host = _reached_at(settings.host)
-    if settings.tls_cert is None:
-        connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
+def unready_because(listener: Listener) -> str | None:
+    """Ask the gateway at `listener`; returns the reason why it is not ready, else None."""
+    host = _reached_at(listener.host)
+    if listener.tls_cert is None:
+        connection = http.client.HTTPConnection(host, listener.port, timeout=_TIMEOUT_S)
     else:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(
-            host, settings.port, timeout=_TIMEOUT_S, context=context
+            host, listener.port, timeout=_TIMEOUT_S, context=context
         )
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{host} port {settings.port}: {error!r}"
+        return f"{host} port {listener.port}: {error!r}"
     finally:
         connection.close()
     return None if status == 200 else f"/readyz answers {status}"
@@ -112,7 +102,8 @@ def _listener() -> Listener:
         return found
     from hedgerow.common.settings.settings import load_settings  # noqa: PLC0415 - seldom needed
 
-    return load_settings().gateway
+    gateway = load_settings().gateway
+    return Listener(gateway.host, gateway.port, gateway.tls_cert)
 
 
 def run() -> int:

@@ -12,12 +12,12 @@ from typing import Final
 
 from hedgerow.common.query.text import SYNTAX, WHITE
 
-NOTHING: Final = "\ufdd0"  # stands where a character is dropped when the tree is read
-_NONCHARACTERS: Final = (
-    *range(0xFDDA, 0xFDF0),
-    # Not U+FFFF, which people take for a text that comes after all others.
-    *(plane << 16 | last for plane in range(1, 17) for last in (0xFFFE, 0xFFFF)),
+_LAST_OF_PLANES: Final = tuple(
+    plane << 16 | last for plane in range(1, 17) for last in (0xFFFE, 0xFFFF)
 )
+NOTHING: Final = "\ufdd0"  # stands where a character is dropped when the tree is read
+# Without U+FFFF, which people use as a text that comes after all others.
+_NONCHARACTERS: Final = (*range(0xFDDA, 0xFDF0), *_LAST_OF_PLANES)
 _WHITE: Final = tuple(
     character for code in range(0x3001) if re.match(f"[{WHITE}]", character := chr(code))
 )

@@ -246,8 +246,8 @@ class SummarisedShards:
             applier: knows what the shards hold.
             indexer: makes the summaries.
             max_bytes: most bytes of each.
-            is_needed: whether summaries are of use, and do not delay searches: until a split's
-                target is searched, nobody reads them, and then the processes of the source end.
+            is_needed: whether to make summaries now. Those of a split's target are not read until
+                it is searched, and would then delay searches while the source's processes end.
         """
         self._control = control
         self._log = ShardLog(control, keys)

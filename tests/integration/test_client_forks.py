@@ -43,7 +43,6 @@ async def parent():
     await ask("parent")
     if (child := os.fork()) == 0:
         try:
-            asyncio.events._set_running_loop(None)
             asyncio.run(ask("child"))
         finally:
             os._exit(0)

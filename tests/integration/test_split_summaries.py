@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 async def test_new_shards_are_summarised_when_they_are_searched(cluster: Cluster) -> None:
-    """Until then nobody reads a summary; those of the old ones are made anew all the while."""
+    """Before that, a summary would not be read. Those of the old shards are renewed as usual."""
     control = await connect(cluster.settings.redis)
     registries = [Registry(control, Keys().of_layout(number)) for number in range(2)]
     old, new = (SummaryStore(control, Keys().of_layout(number)) for number in range(2))

@@ -21,7 +21,7 @@ class Turns:
         """Share turns with the processes that name the same run."""
         folder = Path(tempfile.gettempdir())
         self._running = (folder / f"hedgerow-tests-{run}.running").open("w")
-        # Who waits for a turn, or for the machine, is overtaken by nobody.
+        # Held by the process whose turn comes next, so that no other overtakes it.
         self._next = (folder / f"hedgerow-tests-{run}.next").open("w")
 
     # Outside of what limits a test's time, which does not count while it waits.

@@ -1,6 +1,7 @@
 """Tests that are marked `alone` have the machine to themselves, beside other processes of tests."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +23,16 @@ def logged(request):
     with Path(__file__).with_name("log").open("a") as log:
         log.write(json.dumps([began, time.monotonic(), is_alone]) + "\\n")
 """
+# An end of the pipe can be opened once the other is, so the first tests of both modules overlap.
+# The others take a while, in which the other process would begin its next test if it might.
 MODULE = """
 import time
+from pathlib import Path
 import pytest
+
+def test_meets_the_other():
+    path = Path(__file__)
+    path.with_name("pipe").open("r" if path.stem == "test_one" else "w").close()
 
 @pytest.mark.parametrize("number", range(12))
 def test_beside(number):
@@ -44,6 +52,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_test_that_is_alone_runs_beside_no_other(tmp_path: Path) -> None:
     """In any process; others run beside each other, before it and after it."""
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     for name in ("one", "other"):
         (tmp_path / f"test_{name}.py").write_text(MODULE, encoding="utf-8")
@@ -60,7 +69,7 @@ def test_a_test_that_is_alone_runs_beside_no_other(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     runs = [(began, ended, is_alone) for began, ended, is_alone in map(json.loads, lines)]
-    assert len(runs) == 2 * 26
+    assert len(runs) == 2 * 27
     overlaps = [
         (one, other)
         for one in runs

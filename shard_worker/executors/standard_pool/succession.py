@@ -112,7 +112,7 @@ class Succession:
         except BaseException:
             processes.give_up()
             await asyncio.wait([opening])
-            opening.exception()  # of a start that was cancelled: there is nobody to tell
+            opening.exception()  # taken note of: the caller of a cancelled start has left
             processes.kill()
             await asyncio.to_thread(processes.shut_down)
             raise

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway import health
+from hedgerow.gateway.health import Listener
 from hedgerow.gateway.http.server.certificate import make_context
 
 
@@ -30,7 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @contextmanager
-def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[GatewaySettings]:
+def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[Listener]:
     """What answers to /readyz as a gateway does, over HTTPS with a certificate; its settings."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,15 +42,13 @@ def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[G
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    tls: dict[str, Path] = {}
     if files is not None:
         server.socket = make_context(*files).wrap_socket(server.socket, server_side=True)
-        tls = {"tls_cert": files[0], "tls_key": files[1]}
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         # As in a container, where it binds all addresses.
-        yield GatewaySettings(host="0.0.0.0", port=server.server_port, **tls)
+        yield Listener("0.0.0.0", server.server_port, files[0] if files else None)
     finally:
         server.shutdown()
         thread.join()
@@ -59,20 +57,20 @@ def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[G
 
 def test_a_gateway_is_asked_over_http_or_https_by_its_settings(files: tuple[Path, Path]) -> None:
     """With a certificate, for any name, it is asked over HTTPS; without one, over HTTP."""
-    with answering(200) as settings:
-        assert health.unready_because(settings) is None
-    with answering(200, files) as settings:
-        assert health.unready_because(settings) is None
+    with answering(200) as listener:
+        assert health.unready_because(listener) is None
+    with answering(200, files) as listener:
+        assert health.unready_because(listener) is None
 
 
 def test_one_that_is_not_ready_is_unhealthy(files: tuple[Path, Path]) -> None:
     """So is one that speaks HTTP where its settings say HTTPS, and one that is not there."""
-    with answering(503, files) as settings:
-        assert health.unready_because(settings) == "/readyz answers 503"
-    with answering(200) as settings:
-        wrong = settings.model_copy(update={"tls_cert": files[0], "tls_key": files[1]})
+    with answering(503, files) as listener:
+        assert health.unready_because(listener) == "/readyz answers 503"
+    with answering(200) as listener:
+        wrong = listener._replace(tls_cert=files[0])
         assert "SSLError" in str(health.unready_because(wrong))
-    assert "ConnectionRefusedError" in str(health.unready_because(settings))
+    assert "ConnectionRefusedError" in str(health.unready_because(listener))
 
 
 def test_the_command_goes_by_the_environment(
@@ -81,10 +79,10 @@ def test_the_command_goes_by_the_environment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Status 0 while it is ready; then 1, and why."""
-    with answering(200, files) as settings:
+    with answering(200, files) as listener:
         for name, value in (
             ("HOST", "0.0.0.0"),
-            ("PORT", settings.port),
+            ("PORT", listener.port),
             ("TLS_CERT", files[0]),
             ("TLS_KEY", files[1]),
         ):
@@ -117,7 +115,7 @@ def test_the_settings_are_read_unless_two_variables_say_all(
         for name, value in named.items():
             monkeypatch.setenv(name, value)
         read = load_settings().gateway
-        assert (found.host, found.port, found.tls_cert) == (read.host, read.port, read.tls_cert)
+        assert found == Listener(read.host, read.port, read.tls_cert)
 
 
 def test_the_check_of_plain_http_imports_no_settings() -> None:
@@ -140,7 +138,7 @@ def test_where_all_addresses_are_bound_the_loopback_interface_is_asked(
     bound: str, asked: str
 ) -> None:
     """Of the same protocol."""
-    reason = health.unready_because(GatewaySettings(host=bound, port=1))
+    reason = health.unready_because(Listener(bound, 1))
     assert str(reason).startswith(f"{asked} port 1: ")
 
 

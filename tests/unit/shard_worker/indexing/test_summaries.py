@@ -205,7 +205,7 @@ async def _tick(shared: Shared, replica: type[Replica]) -> None:
 
 
 def test_shards_that_are_not_searched_yet_are_not_summarised() -> None:
-    """Nobody would read the summaries of a split's target, and to make them takes CPU time."""
+    """Summaries of a split's target would not be read, and making them takes CPU time."""
     held = {0: ShardState(0, "r", "1-0", []), 1: ShardState(1, "r", "1-0", [])}
 
     class Held:

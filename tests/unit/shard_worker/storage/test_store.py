@@ -194,7 +194,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at open files in /proc")
 def test_a_store_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path) -> None:
-    """Also while somebody still holds the error, whose traceback refers to the store."""
+    """Not even while the error is held, whose traceback refers to the store."""
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not a database, but long enough to be one; " * 100)
     with pytest.raises(sqlite3.DatabaseError) as caught:
