@@ -3,7 +3,9 @@
 One file without a name (memfd_create(2) on Linux, an unlinked temporary file elsewhere) is mapped
 by the worker and by every scorer. Each scorer has a region of its own:
 
-    current       u64             generation of the task that runs now, 0 for none; scorer writes
+    current       u64             generation of the task that runs now, or whose result is not
+                                  sent yet; between batches that of an earlier one, or 0; scorer
+                                  writes
     began         f64 * 2         when that task began, CLOCK_MONOTONIC in s, and the CPU time that
                                   the process had used by then, in s; scorer writes
     pid           u64             the process, where the worker cannot tell; scorer writes

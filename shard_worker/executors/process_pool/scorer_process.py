@@ -196,7 +196,13 @@ def run_batch(
     send: Callable[[Frame], None],
     flush_s: float = _FLUSH_S,
 ) -> None:
-    """Run tasks one after another; `send` their results at the end and every `flush_s`, in s."""
+    """Run tasks one after another; `send` their results at the end and every `flush_s`, in s.
+
+    A task stays the current one until another begins or its result has been sent: the process may
+    get no core until then, and the worker must not take it for a task that waits. The last one is
+    still there after its result: later batches have other generations, and by then the region may
+    be a successor's.
+    """
     # The CPU time of the process, not of this thread, since a task may have threads of its own.
     clock, cpu_clock = time.monotonic, time.process_time
     current, generations, expiries = region.current, region.generations, region.expiries
@@ -220,7 +226,6 @@ def run_batch(
         budget = Budget(generations, expiries, lates, index, generation)
         code, body = _outcome(handler, payload, budget)
         ended_at = clock()
-        current[0] = 0
         num_run += 1
         cpu_us = 0
         if ended_at - counted_at >= _COUNT_CPU_S or index == last:
@@ -232,6 +237,7 @@ def run_batch(
             if _finish(region, first_generation, results):
                 ended_at = clock()
             send((False, num_run, (ended_at - flushed_at) * 1e6, results))
+            current[0] = 0
             results.clear()
             num_run = 0
             flushed_at = ended_at
@@ -255,7 +261,6 @@ def _finish(region: Region, first_generation: int, results: list[ResultRow]) -> 
         region.began[0], region.began[1] = began_at, cpu_s
         region.current[0] = first_generation + index
         code, body = _outcome(make)
-        region.current[0] = 0
         ended_at = clock()
         if at == unfinished[-1]:
             cpu_us += int((time.process_time() - cpu_s) * 1e6)
