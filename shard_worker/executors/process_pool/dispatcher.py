@@ -339,14 +339,18 @@ class Dispatcher:
         self._on_change()
 
     def scatter_batch(self, slot: ScorerSlot, suspect: TaskHandle | None) -> None:
-        """Take the whole batch away from a scorer that has ended or is about to."""
+        """Take the whole batch away from a scorer that has ended or is about to.
+
+        The suspect may have begun just as it was taken back from this batch, so that by now it
+        waits or another scorer has it; its crash counts all the same.
+        """
+        if suspect is not None:
+            suspect.num_crashes += 1
         again = []
         for handle in slot.open_handles():
             slot.take_back(handle)
             handle.is_stopped = False
-            if handle is suspect:
-                handle.num_crashes += 1
-            else:
+            if handle is not suspect:
                 handle.num_moves += 1
             if handle.is_cancelled:
                 self.end_with(handle, ExpiredError("cancelled"))
@@ -364,7 +368,7 @@ class Dispatcher:
                 self._bulkhead.give_back(OURS)
         slot.free()
         if suspect is not None:
-            self._blame(suspect, will_retry=suspect in again)
+            self._blame(suspect, will_retry=suspect.generation != ENDED)
         self.put_back(again)
 
     def _blame(self, handle: TaskHandle, *, will_retry: bool) -> None:
