@@ -12,6 +12,7 @@ from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.machine.private_folder import FILE_MODE
 
 LOCK_FILE = "lock"
+WORKER_FOLDER = "worker"  # in a data folder: locked by the worker that has joined with it
 _POLL_S = 0.05
 
 

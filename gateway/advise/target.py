@@ -129,7 +129,7 @@ def load_target(
     try:
         function = find_function(reference)
     except ConfigurationError as error:
-        raise BadRequestError(FUNCTION, f"{reference} {error}") from error
+        raise BadRequestError(FUNCTION, f"{reference}: {error}") from error
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise BadRequestError(
             FUNCTION,

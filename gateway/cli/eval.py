@@ -177,12 +177,14 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
                 sys.stdout.write(f"{name:<12} {value:.4f}\n")
         else:
             sys.stdout.writelines(f"{line}\n" for line in lines_of(figures))
-    for member, what in (
-        ("queries_not_judged", "queries have no judgement and were not run"),
-        ("judged_not_asked", "judged queries are not among the queries"),
-    ):
-        if figures[member]:
-            sys.stderr.write(f"gateway: {figures[member]} {what}\n")
+    if num := figures["queries_not_judged"]:
+        have = (
+            "query has no judgement and was" if num == 1 else "queries have no judgement and were"
+        )
+        sys.stderr.write(f"gateway: {num} {have} not run\n")
+    if num := figures["judged_not_asked"]:
+        are = "judged query is" if num == 1 else "judged queries are"
+        sys.stderr.write(f"gateway: {num} {are} not among the queries\n")
     if figures["partial"]:
         num_answers = figures["queries"] * len(figures.get("systems", ("one",)))
         raise InsufficientCoverageError(

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, get_args
 
 import typer
+from msgspec import structs
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from hedgerow.gateway.cli.render import plain, table_of
 from hedgerow.gateway.client import Facet, FacetAnswer, FacetRange, NextPage, SortBy
-from hedgerow.gateway.shapes.facets import Choice, FacetBucket, FacetStats, Unit
+from hedgerow.gateway.shapes.facets import DEFAULT_SIZE, Choice, FacetBucket, FacetStats, Unit
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
@@ -19,14 +20,30 @@ _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 def parse_facets(texts: Iterable[str]) -> dict[str, Facet | Mapping[str, Any]] | None:
     """Read facets: `FIELD`, `FIELD:10`, `FIELD:..10,10..20,20..`, `FIELD:every=10` and others.
 
+    A field has one facet. Its statistics may be added to that, as in a search.
+
     Returns:
         None if there are none, so that the gateway is not asked.
     """
-    facets: dict[str, Facet | Mapping[str, Any]] = {}
+    facets: dict[str, Facet] = {}
+    with_stats: list[str] = []
     for text in texts:
         name, _, how = text.partition(":")
-        facets[name] = _facet(text, how)
-    return facets or None
+        if how == "stats":
+            with_stats.append(name)
+        elif name in facets:
+            raise typer.BadParameter(f"{text!r}: {name} has another facet; only stats can be added")
+        else:
+            facets[name] = _facet(text, how)
+    return {**facets, **{name: _with_stats(facets.get(name)) for name in with_stats}} or None
+
+
+def _with_stats(facet: Facet | None) -> Facet:
+    if facet is None:
+        return Facet(stats=True)
+    # Without a size, statistics would take the place of the values.
+    by_value = facet.size is None and not facet.ranges and facet.histogram is None
+    return structs.replace(facet, stats=True, size=DEFAULT_SIZE if by_value else facet.size)
 
 
 def _facet(text: str, how: str) -> Facet:
@@ -34,8 +51,6 @@ def _facet(text: str, how: str) -> Facet:
         return Facet()
     if how.isdecimal():
         return Facet(size=int(how))
-    if how == "stats":
-        return Facet(stats=True)
     for unit in get_args(Unit):
         if how == unit:
             return Facet(histogram=unit)

@@ -79,17 +79,21 @@ def create(
         raise BadRequestError(
             "NAME", f"{name!r} is not 1 to 32 characters of a-z, 0-9 and -, or is reserved (token)"
         )
+    now = datetime.now(UTC)
+    expires_at = None if expires is None else expires.replace(tzinfo=UTC)
+    if expires_at is not None and expires_at <= now:
+        raise BadRequestError("--expires", f"{expires_at:%Y-%m-%d} has begun already, in UTC")
     secret = new_secret(name)
     key = _checked(
         Key(
             name=name,
             sha256=hash_of(secret.encode()).hex(),
             rights=tuple(_rights(rights)),
-            created=datetime.now(UTC).replace(microsecond=0),
+            created=now.replace(microsecond=0),
             collections=None if collections is None else tuple(_split(collections)),
             rate_per_s=rate,
             share=share,
-            expires=None if expires is None else expires.replace(tzinfo=UTC),
+            expires=expires_at,
         )
     )
 

@@ -17,6 +17,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     UnavailableError,
 )
+from hedgerow.common.machine.folder_lock import WORKER_FOLDER, FolderLock
 from hedgerow.common.machine.private_folder import make_private, write_privately
 from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.restore import has_store, restore
@@ -124,7 +125,7 @@ def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
 
 
 def _lock(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
-    """Lock the folder against `gateway up`, and check that nothing will be overwritten."""
+    """Lock the folder against those that use it, and check that nothing will be overwritten."""
     for manifest in chosen:
         if has_store(data, manifest.shard):
             raise ConfigurationError(
@@ -134,6 +135,11 @@ def _lock(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) 
     write_privately()
     make_private(data)
     opened.callback(os.close, lock_folder(data))
+    if (folder := data / WORKER_FOLDER).exists():
+        try:
+            opened.callback(FolderLock(folder, 0.0).release)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--data {data}: a worker uses this folder") from error
 
 
 def _progress() -> Progress:

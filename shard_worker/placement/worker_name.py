@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.machine.folder_lock import FolderLock
+from hedgerow.common.machine.folder_lock import WORKER_FOLDER, FolderLock
 
-FOLDER = "worker"  # in the data folder
 _NAME = "name"
 _MAX_BYTES = 200
 
@@ -27,7 +26,7 @@ def named_worker(data: Path, worker_id: str | None, lock_wait_s: float) -> Itera
     Raises:
         ConfigurationError: another worker uses the folder, or its name cannot be read or kept.
     """
-    folder = data / FOLDER
+    folder = data / WORKER_FOLDER
     try:
         lock = FolderLock(folder, lock_wait_s)
     except OSError as error:

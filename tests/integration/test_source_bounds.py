@@ -93,10 +93,14 @@ def test_large_rows_do_not_add_up(tmp_path: Path) -> None:
     assert in_little_memory(path) == good
 
 
-def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
-    """The rest of the file would be one cell, so that the file is refused, with the line."""
+@pytest.mark.parametrize("rows_after_it", [0, 10, 1000])
+def test_a_quote_that_is_never_closed_is_named(tmp_path: Path, rows_after_it: int) -> None:
+    """The rest of the file would be one cell, so that the file is refused, with the line.
+
+    It does not matter whether that cell is longer than a row may be.
+    """
     path = tmp_path / "rows.csv"
-    path.write_text('id,text\n1,a\n2,"b\n' + "3,c\n" * 1000)
+    path.write_text('id,text\n1,a\n2,"b\n' + "3,c\n" * rows_after_it)
     with pytest.raises(BadRequestError, match="line 3 has a quote that is never closed"):
         read_all(path, SMALL)
 

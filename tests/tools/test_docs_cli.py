@@ -13,14 +13,19 @@ import typer
 from typer.core import TyperArgument
 
 from hedgerow.gateway.cli.main import COMMANDS, app
+from hedgerow.shard_worker import main as worker
 from tests.support import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 GROUP: Any = typer.main.get_command(app)
+WORKER = "shard-worker"
+WORKER_COMMAND: Any = typer.main.get_command(worker.app)
 
 
 def parameters(name: str) -> list[Any]:
     """Return the arguments and options of a command."""
+    if name == WORKER:
+        return [parameter for parameter in WORKER_COMMAND.params if parameter.name != "_version"]
     first, _, second = name.partition(" ")
     command = GROUP.get_command(None, first)
     if second:
@@ -47,8 +52,12 @@ def value_of(name: str, parameter: Any) -> str:
         return ""
     if parameter.metavar:
         return str(parameter.metavar)
-    module, _, function = COMMANDS[name][0].partition(":")
-    hint = get_type_hints(getattr(import_module(module), function))[parameter.name]
+    if name == WORKER:
+        function = worker.serve
+    else:
+        module, _, reference = COMMANDS[name][0].partition(":")
+        function = getattr(import_module(module), reference)
+    hint = get_type_hints(function)[parameter.name]
     kinds = [one for one in get_args(hint) or (hint,) if one is not type(None)]
     if get_origin(hint) is Literal:
         return "|".join(kinds)
@@ -75,7 +84,7 @@ def render() -> dict[str, str]:
             ],
         )
     }
-    for name in COMMANDS:
+    for name in (*COMMANDS, WORKER):
         rows = []
         for parameter in parameters(name):
             meaning = parameter.help or ""
@@ -91,14 +100,14 @@ def test_the_tables_are_those_of_the_commands() -> None:
     assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, WORKER])
 def test_every_option_has_a_meaning(name: str) -> None:
     """No option is without a line of help."""
     for parameter in parameters(name):
         assert parameter.help, f"{name}: {parameter.name}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, WORKER])
 def test_every_argument_has_a_name(name: str) -> None:
     """The document and the help show it in capitals, as in `gateway delete NAME QUERY`."""
     for parameter in parameters(name):

@@ -34,12 +34,14 @@ class RecordFeed:
     Attributes:
         line_number: lines read so far, including those of skipped records.
         num_chars: characters of the current record.
+        at_end: whether all lines have been read.
     """
 
     def __init__(self, text: TextIO, max_chars: int) -> None:
         """Read from `text`, which was opened with `newline=""`, records of at most `max_chars`."""
         self.line_number = 0
         self.num_chars = 0
+        self.at_end = False
         self._text = text
         self._max_chars = max_chars
         self._num_lines = 0  # of the current record
@@ -62,6 +64,7 @@ class RecordFeed:
         room = self._max_chars - self.num_chars
         line = self._text.readline(room + 1)
         if not line:
+            self.at_end = True
             raise StopIteration
         if len(line) > room:
             self._cut = line

@@ -118,11 +118,17 @@ def _records(feed: RecordFeed, max_chars: int) -> Iterator[_Record]:
                 yield _Record(feed.line_number, cells, feed.num_chars)
         except RecordTooLongError:
             if not _skip(feed):
-                reason = f"line {begins_in} has a quote that is never closed"
-                raise BadRequestError("SOURCE", reason) from None
+                raise _never_closed(begins_in) from None
             yield _Record(feed.line_number, [], 0, _too_long(max_chars, begins_in))
-        except (csv.Error, OSError, EOFError, zlib.error) as error:
+        except csv.Error as error:
+            # The parser asks for a line after the last one only within quotes.
+            raise _never_closed(begins_in) if feed.at_end else _broken_off(feed, error) from error
+        except (OSError, EOFError, zlib.error) as error:
             raise _broken_off(feed, error) from error
+
+
+def _never_closed(begins_in: int) -> BadRequestError:
+    return BadRequestError("SOURCE", f"line {begins_in} has a quote that is never closed")
 
 
 def _skip(feed: RecordFeed) -> bool:

@@ -31,7 +31,7 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
-from hedgerow.common.errors import WorkError
+from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget, Region
 from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame, ResultRow
@@ -276,6 +276,8 @@ def _outcome(work: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
         body = work(*arguments)
     except WorkError as error:
         return FailureCode.of(error), error_line(error)
+    except ConfigurationError as error:  # says what to change; where it was raised does not matter
+        return FailureCode.FAILED, error_line(error)
     except Exception as error:  # noqa: BLE001 - a bug ends its task, not the scorer
         traceback.print_exception(error)
         return FailureCode.FAILED, error_line(error)

@@ -36,7 +36,7 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path
         "--share",
         "0.25",
         "--expires",
-        "2027-01-31",
+        "2999-01-31",
     )
     assert ended.code == 0
     assert re.fullmatch(r"hedgerow_web_[0-9a-f]{64}\n", ended.out)
@@ -47,7 +47,7 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path
     assert (key.rights, key.collections) == ((Right.SEARCH, Right.WRITE), ("a", "b"))
     assert (key.rate_per_s, key.share) == (5.0, 0.25)
     assert key.expires is not None
-    assert key.expires.isoformat() == "2027-01-31T00:00:00+00:00"
+    assert key.expires.isoformat() == "2999-01-31T00:00:00+00:00"
     again = command.run("key", "create", "other")
     assert "refuses requests" not in again.err  # they were refused before
 
@@ -89,6 +89,7 @@ def test_a_revoked_key_is_gone(command: CommandLine) -> None:
         (("create", "a", "--rate", "-1"), "rate_per_s"),
         (("create", "a", "--collections", ","), "collections"),
         (("create", "a", "--expires", "soon"), "--expires"),
+        (("create", "a", "--expires", "2020-01-31"), "--expires: 2020-01-31 has begun already"),
     ],
 )
 def test_what_cannot_be_a_key_is_refused(

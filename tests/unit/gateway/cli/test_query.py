@@ -6,6 +6,7 @@ from io import StringIO
 
 import httpx
 import pytest
+import typer
 from msgspec import structs
 from rich.console import Console
 
@@ -122,6 +123,16 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
 def test_facets_are_read(text: str, facet: Facet) -> None:
     """Each way to count has its notation."""
     assert parse_facets([text]) == {text.partition(":")[0]: facet}
+
+
+def test_statistics_are_added_to_a_facet_of_the_same_field() -> None:
+    """Neither replaces the other, in either order; another facet of the field is refused."""
+    ranges = (FacetRange(None, 10), FacetRange(10, None))
+    for given in (["price:..10,10..", "price:stats"], ["price:stats", "price:..10,10.."]):
+        assert parse_facets(given) == {"price": Facet(ranges=ranges, stats=True)}
+    assert parse_facets(["price", "price:stats"]) == {"price": Facet(size=10, stats=True)}
+    with pytest.raises(typer.BadParameter, match="price has another facet"):
+        parse_facets(["price:..10,10..", "price:20"])
 
 
 def test_choices_are_read() -> None:

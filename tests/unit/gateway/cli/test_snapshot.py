@@ -11,6 +11,7 @@ from hedgerow.common.snapshots.manifest import STORE, Manifest, snapshot_id
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.cli import snapshot
+from hedgerow.shard_worker.placement.worker_name import named_worker
 from tests.unit.support.command_line import CommandLine
 from tests.unit.support.snapshots import held, indexer, upload, wait, write
 
@@ -166,6 +167,18 @@ def test_restoring_overwrites_nothing(
     ended = command.run(*arguments)
     assert (ended.code, "shard 0 is there already" in ended.err) == (1, True)
     assert held(shard_folder(tmp_path / "new", 0)) == held(tmp_path / "frozen-1")
+
+
+def test_the_folder_of_a_worker_that_runs_is_left_alone(
+    command: CommandLine, made: list[Manifest]
+) -> None:
+    """No shard is put into the folder of a worker that has joined, until that worker has ended."""
+    arguments = ("snapshot", "restore", "--from", "target", "--data", "new")
+    with named_worker(Path("new"), None, 0.0):
+        ended = command.run(*arguments)
+        assert (ended.code, "--data new: a worker uses this folder" in ended.err) == (1, True)
+        assert not Path("new/shards").exists()
+    assert command.run(*arguments).code == 0
 
 
 def test_verifying(command: CommandLine, made: list[Manifest], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgpack
 import pytest
 
-from hedgerow.common.errors import WorkError
+from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.shard_worker.executors.process_pool import scorer_process
 from hedgerow.shard_worker.executors.process_pool.budget import (
     Budget,
@@ -96,6 +96,25 @@ def test_a_long_work_has_a_reading_of_its_own(clocks: Clocks, region: Region) ->
     """Only a short task right before it is counted with it; the last has its own, however short."""
     times = cpu_us(clocks, region, 500, 3, 400, 300, 4)
     assert times == pytest.approx([500, 0, 403, 300, 4], abs=1)
+
+
+@pytest.mark.usefixtures("clocks")
+def test_only_what_may_be_a_bug_is_shown_with_a_traceback(
+    region: Region, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error that tells the operator what to change, as of a folder in use, needs none."""
+
+    def fail(error: Exception, _budget: Budget) -> bytes:
+        raise error
+
+    frames: list[Frame] = []
+    errors = [ConfigurationError("another worker has it"), KeyError("bug")]
+    run_batch(region, fail, FIRST_GENERATION, errors, frames.append)
+    ((_, _, _, rows),) = frames
+    assert [row[1] for row in rows] == [FailureCode.FAILED] * 2
+    assert "another worker has it" in rows[0][5]
+    shown = capsys.readouterr().err
+    assert ("KeyError" in shown, "another worker has it" in shown) == (True, False)
 
 
 def test_a_result_that_is_made_late_sees_the_tasks_that_ran_before(
