@@ -30,8 +30,8 @@ from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, 
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
 from hedgerow.shard_worker.storage.term_statistics import (
-    TermStatistics,
     pack_sum,
+    read_average_lengths,
     statistics_path,
     unpack,
     write_table,
@@ -146,14 +146,10 @@ class Indexer:
 
     def balance(self, shard: int, uid: str) -> bytes:
         """Fit a shard's index to the table."""
-        try:
-            table = TermStatistics.open(self._table(uid))
-        except OSError:
+        averages = read_average_lengths(self._table(uid))
+        if not averages:
             return self._shard(shard).state().pack()
-        try:
-            return self._write(shard, lambda indexer: indexer.balance(uid, table.average_lengths))
-        finally:
-            table.close()
+        return self._write(shard, lambda indexer: indexer.balance(uid, averages))
 
     def begin_optimising(self, shard: int, uid: str) -> bytes:
         """Begin to rewrite an index in few segments."""

@@ -141,6 +141,8 @@ async def test_statistics_and_summaries_are_made_with_the_priority_of_that_momen
     await client.open(0)
     await client.apply(0, "1-0", OPS)
     part = await client.statistics(0, "u0")
+    longer = Upsert("u0", [("b", b'{"id":"b","title":"x y z"}')])
+    await client.apply(0, "2-0", [pack_op(longer)])
     now = priority
     total = await client.sum([await client.statistics(0, "u0"), part])
     await client.summary(0, "u0", 1000)
