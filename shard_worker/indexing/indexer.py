@@ -80,11 +80,12 @@ class Indexer:
 
         Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
         statistics, and `summary` a packed `ShardSummary` (b"" for none); `table`, `thaw` and
-        `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
-        packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
-        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left;
-        `begin_clone` returns a replica's id and a position, packed; `clone` returns whether no step
-        is left, and the CPU time in s, packed; `place_clone` and `end_clone` return b"".
+        `release` return b""; `unbalanced` returns shards, packed; `freeze` returns a position and
+        `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the copy is
+        complete; `begin_optimising`, `optimise`, `begin_filling`, `fill`, `begin_graphs` and
+        `build_graphs` return b"" while steps are left; `begin_clone` returns a
+        replica's id and a position, packed; `clone` returns whether no step is left, and the CPU
+        time in s, packed; `place_clone` and `end_clone` return b"".
         """
         command, arguments = unpack_command(payload)
         try:
@@ -143,6 +144,18 @@ class Indexer:
             self._written.pop(uid, None)
             path.unlink(missing_ok=True)
         return b""
+
+    def unbalanced(self, uid: str, shards: list[int]) -> bytes:
+        """Which of these shards' indexes may not fit the table."""
+        averages = read_average_lengths(self._table(uid))
+        packed: bytes = msgpack.packb(
+            [
+                shard
+                for shard in shards
+                if averages and self._shard(shard).may_be_unbalanced(uid, averages)
+            ]
+        )
+        return packed
 
     def balance(self, shard: int, uid: str) -> bytes:
         """Fit a shard's index to the table."""
@@ -314,6 +327,7 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.SUMMARY: Indexer.summary,
     Command.SUM: Indexer.sum,
     Command.TABLE: Indexer.table,
+    Command.UNBALANCED: Indexer.unbalanced,
     Command.BALANCE: Indexer.balance,
     Command.BEGIN_OPTIMISING: Indexer.begin_optimising,
     Command.OPTIMISE: Indexer.optimise,

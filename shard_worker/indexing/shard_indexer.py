@@ -191,15 +191,18 @@ class ShardIndexer:
             self._reports.pop(uid, None)
         return self.state()
 
+    def may_be_unbalanced(self, uid: str, averages: Mapping[str, float]) -> bool:
+        """Whether a collection's index was not found to have these average lengths as it is."""
+        return self._balanced.get(uid) != (segments_of(self._folder / uid), averages)
+
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Fit a collection's index to the average lengths over all shards."""
         # An index that is being optimised is balanced afterwards.
         collection = None if self.writers.is_rewriting(uid) else self._definitions.current(uid)
-        # Whenever a shard has moved, all are asked again, and most need not be opened.
-        before = segments_of(self._folder / uid), dict(averages)
-        if collection is not None and self._balanced.get(uid) != before:
+        if collection is not None and self.may_be_unbalanced(uid, averages):
+            before = segments_of(self._folder / uid)  # a merge may end meanwhile
             if self._is_balanced(uid, averages):
-                self._balanced[uid] = before
+                self._balanced[uid] = before, dict(averages)
             else:  # merges may follow: it is looked at once more
                 balance(self.writers.of(collection), averages)
             self._reports.pop(uid, None)
