@@ -24,6 +24,11 @@ def shard_folder(data: Path, shard: int) -> Path:
     return data / "shards" / str(shard)
 
 
+def data_folder(folder: Path) -> Path:
+    """The data folder that has the folder of a shard."""
+    return folder.parent.parent
+
+
 def has_store(data: Path, shard: int) -> bool:
     """Whether a data folder has, or has had, documents of a shard."""
     return (shard_folder(data, shard) / STORE).exists()

@@ -382,8 +382,11 @@ class Jobs:
             _log.debug("statistics_written", uid=uid, bytes=len(statistics))
 
     async def _balance(self, uid: str) -> None:
-        for shard in list(self._applier.states):
-            if self._report(shard, uid) is not None:
+        # Whenever a shard has moved, all workers get a new sum at once, which is often the same as
+        # before. Then one command finds that no index is to be fitted.
+        shards = [one for one in self._applier.states if self._report(one, uid) is not None]
+        for shard in await self._indexer.unbalanced(uid, shards):
+            if self._report(shard, uid) is not None:  # else this worker has let go of it meanwhile
                 await self._applier.balance(shard, uid)
 
     async def _listen(self) -> None:

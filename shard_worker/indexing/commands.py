@@ -20,6 +20,7 @@ class Command(StrEnum):
     SUMMARY = "summary"
     SUM = "sum"
     TABLE = "table"
+    UNBALANCED = "unbalanced"
     BALANCE = "balance"
     BEGIN_OPTIMISING = "begin_optimising"
     OPTIMISE = "optimise"

@@ -9,12 +9,14 @@ the documents are read from the store again.
 The rewrite is one commit: until then, readers see the old index, which also survives a kill.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from hedgerow.common.collection import Collection
+from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from hedgerow.shard_worker.storage.vector_writer import Embed, index_before
 
@@ -33,6 +35,7 @@ class IndexRewrite:
         boundaries: Sequence[str] = (),
         embed: Embed | None = None,
         before: Path | None = None,
+        averages: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Begin.
 
@@ -46,6 +49,7 @@ class IndexRewrite:
             embed: as for `TextIndexWriter.open`.
             before: the folder of the index from which embedded vectors are taken; None for this
                 one's.
+            averages: the average lengths that the index is fitted to (`length_padding`).
 
         Raises:
             OSError: another writer has the index open.
@@ -53,11 +57,12 @@ class IndexRewrite:
         self._documents = documents
         self._writer = TextIndexWriter.open(path, collection, memory_bytes, embed)
         self._before = index_before(before or path, collection)
+        self._averages = averages
         self._writer.clear(boundaries)
         self._graphs: Iterator[None] | None = None
 
     def step(self) -> bool:
-        """Add the next documents, then build graphs of vectors, then commit.
+        """Add the next documents, then build graphs of vectors, then commit and fit it.
 
         Returns:
             Whether the rewrite is complete; the index is then closed, and its merges have ended.
@@ -69,6 +74,7 @@ class IndexRewrite:
         if next(self._graphs, self) is None:
             return False
         self._writer.commit()
+        balance(self._writer, self._averages)
         self._writer.close()
         return True
 

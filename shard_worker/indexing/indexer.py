@@ -30,8 +30,8 @@ from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, 
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
 from hedgerow.shard_worker.storage.term_statistics import (
-    TermStatistics,
     pack_sum,
+    read_average_lengths,
     statistics_path,
     unpack,
     write_table,
@@ -80,11 +80,12 @@ class Indexer:
 
         Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
         statistics, and `summary` a packed `ShardSummary` (b"" for none); `table`, `thaw` and
-        `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
-        packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
-        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left;
-        `begin_clone` returns a replica's id and a position, packed; `clone` returns whether no step
-        is left, and the CPU time in s, packed; `place_clone` and `end_clone` return b"".
+        `release` return b""; `unbalanced` returns shards, packed; `freeze` returns a position and
+        `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the copy is
+        complete; `begin_optimising`, `optimise`, `begin_filling`, `fill`, `begin_graphs` and
+        `build_graphs` return b"" while steps are left; `begin_clone` returns a
+        replica's id and a position, packed; `clone` returns whether no step is left, and the CPU
+        time in s, packed; `place_clone` and `end_clone` return b"".
         """
         command, arguments = unpack_command(payload)
         try:
@@ -144,16 +145,24 @@ class Indexer:
             path.unlink(missing_ok=True)
         return b""
 
+    def unbalanced(self, uid: str, shards: list[int]) -> bytes:
+        """Which of these shards' indexes may not fit the table."""
+        averages = read_average_lengths(self._table(uid))
+        packed: bytes = msgpack.packb(
+            [
+                shard
+                for shard in shards
+                if averages and self._shard(shard).may_be_unbalanced(uid, averages)
+            ]
+        )
+        return packed
+
     def balance(self, shard: int, uid: str) -> bytes:
         """Fit a shard's index to the table."""
-        try:
-            table = TermStatistics.open(self._table(uid))
-        except OSError:
+        averages = read_average_lengths(self._table(uid))
+        if not averages:
             return self._shard(shard).state().pack()
-        try:
-            return self._write(shard, lambda indexer: indexer.balance(uid, table.average_lengths))
-        finally:
-            table.close()
+        return self._write(shard, lambda indexer: indexer.balance(uid, averages))
 
     def begin_optimising(self, shard: int, uid: str) -> bytes:
         """Begin to rewrite an index in few segments."""
@@ -318,6 +327,7 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.SUMMARY: Indexer.summary,
     Command.SUM: Indexer.sum,
     Command.TABLE: Indexer.table,
+    Command.UNBALANCED: Indexer.unbalanced,
     Command.BALANCE: Indexer.balance,
     Command.BEGIN_OPTIMISING: Indexer.begin_optimising,
     Command.OPTIMISE: Indexer.optimise,

@@ -1,7 +1,7 @@
 """The worker's side of the indexer process: a method for each command, with a typed answer."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
@@ -172,6 +172,12 @@ class IndexerClient:
     async def remove_table(self, uid: str) -> None:
         """Remove the file that `write_table` writes, if there is one."""
         await self._run(Command.TABLE, uid, b"", self._upkeep())
+
+    async def unbalanced(self, uid: str, shards: Iterable[int]) -> list[int]:
+        """Which of these shards, which must be open, have indexes that may not fit the table."""
+        held = [shard for shard in shards if shard not in self._released]
+        found: list[int] = msgpack.unpackb(await self._send(Command.UNBALANCED, uid, held))
+        return found
 
     async def balance(self, shard: int, uid: str) -> ShardState:
         """Fit a shard's index to the table."""

@@ -20,7 +20,7 @@ from typing import Final
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.snapshots.manifest import STORE
-from hedgerow.common.snapshots.restore import replace_shard
+from hedgerow.common.snapshots.restore import data_folder, replace_shard
 from hedgerow.shard_worker.indexing.background_thread import BackgroundThread
 from hedgerow.shard_worker.indexing.definitions import read_definition
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
@@ -28,6 +28,10 @@ from hedgerow.shard_worker.indexing.level_choice import chosen
 from hedgerow.shard_worker.storage.index_files import definition_of
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_clone import StoreClone
+from hedgerow.shard_worker.storage.term_statistics import (
+    read_average_lengths,
+    statistics_path,
+)
 from hedgerow.shard_worker.storage.vector_writer import Embed
 
 CLONES: Final = "cloning"  # in a data folder: the folder of what is being made
@@ -126,6 +130,8 @@ class ShardClone:
             chosen(store, uid),
             self._embed,
             self._vectors_of(uid, collection),
+            # The old shards' statistics are lent to the new ones: nothing is left to be fitted.
+            read_average_lengths(statistics_path(data_folder(self._old), uid)),
         )
         is_done = False
         try:

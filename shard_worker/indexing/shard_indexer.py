@@ -34,7 +34,7 @@ from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardS
 from hedgerow.shard_worker.indexing.stored_before import judged_before
 from hedgerow.shard_worker.storage.index_files import TextIndexError, segments_of
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
-from hedgerow.shard_worker.storage.length_padding import balance
+from hedgerow.shard_worker.storage.length_padding import balance, is_balanced
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index, rows_to_copy
 from hedgerow.shard_worker.storage.summary import summary_of
@@ -191,17 +191,20 @@ class ShardIndexer:
             self._reports.pop(uid, None)
         return self.state()
 
+    def may_be_unbalanced(self, uid: str, averages: Mapping[str, float]) -> bool:
+        """Whether a collection's index was not found to have these average lengths as it is."""
+        return self._balanced.get(uid) != (segments_of(self._folder / uid), averages)
+
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Fit a collection's index to the average lengths over all shards."""
         # An index that is being optimised is balanced afterwards.
         collection = None if self.writers.is_rewriting(uid) else self._definitions.current(uid)
-        # Whenever a shard has moved, all are asked again, and most need no writer to be opened.
-        before = segments_of(self._folder / uid), dict(averages)
-        if collection is not None and self._balanced.get(uid) != before:
-            if balance(self.writers.of(collection), averages):
-                self._balanced.pop(uid, None)  # merges may follow: it is looked at once more
-            else:
-                self._balanced[uid] = before
+        if collection is not None and self.may_be_unbalanced(uid, averages):
+            before = segments_of(self._folder / uid)  # a merge may end meanwhile
+            if self._is_balanced(uid, averages):
+                self._balanced[uid] = before, dict(averages)
+            else:  # merges may follow: it is looked at once more
+                balance(self.writers.of(collection), averages)
             self._reports.pop(uid, None)
         return self.state()
 
@@ -347,6 +350,13 @@ class ShardIndexer:
         write_documents(writer, documents, with_bodies=with_bodies)
         writer.commit()
         self._fillings.apply(collection, documents)
+
+    def _is_balanced(self, uid: str, averages: Mapping[str, float]) -> bool:
+        """Whether a collection's index has these average lengths, and needs no writer."""
+        try:
+            return is_balanced(TextIndex.open(self._folder / uid), averages)
+        except TextIndexError:  # its writer makes it again
+            return False
 
     def _max_body_bytes(self) -> int:
         # The store's size is about that of all documents: it reuses the space of replaced ones.

@@ -96,6 +96,11 @@ def _split(words: int, average: float) -> list[int]:
     return [largest] * whole + [1 << bit for bit in range(rest.bit_length()) if rest >> bit & 1]
 
 
+def is_balanced(index: TextIndex, averages: Mapping[str, float]) -> bool:
+    """Whether `balance` would leave an index as it is; takes no writer."""
+    return not _plan(index, averages)
+
+
 def balance(writer: TextIndexWriter, averages: Mapping[str, float]) -> bool:
     """Bring an index to the collection's average lengths, and commit.
 

@@ -301,6 +301,18 @@ class TermStatistics:
         self._head.close()
 
 
+def read_average_lengths(path: Path) -> Mapping[str, float]:
+    """As `TermStatistics.average_lengths`; empty if there is no table at a path."""
+    try:
+        table = TermStatistics.open(path)
+    except OSError:
+        return {}
+    try:
+        return table.average_lengths
+    finally:
+        table.close()
+
+
 class StatisticsFile:
     """The current statistics at a path; `current` notices when the file has been replaced."""
 

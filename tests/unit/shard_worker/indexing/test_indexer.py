@@ -447,17 +447,18 @@ def test_an_index_that_could_not_be_fitted_loses_no_later_document(tmp_path: Pat
 
 
 def test_an_index_that_has_the_average_lengths_is_left_alone(tmp_path: Path) -> None:
-    """No commit or merge came since, and no other averages are wanted: no writer is opened."""
+    """No commit or merge came since, and no other averages are wanted: it is not opened again."""
     shard = ShardIndexer(tmp_path, 0, MEMORY)
     bodies = [(f"d{number}", body(f"d{number}", number)) for number in range(20)]
     shard.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", bodies))])
-    with patch(f"{ShardIndexer.__module__}.balance", side_effect=length_padding.balance) as balance:
+    look = f"{ShardIndexer.__module__}.is_balanced"
+    with patch(look, side_effect=length_padding.is_balanced) as looked:
 
         def num_looks(average: float) -> int:
-            before = balance.call_count
+            before = looked.call_count
             for _ in range(6):  # fitting it starts merges, which may end in between
                 shard.balance("u0", {"title": average})
-            return balance.call_count - before
+            return looked.call_count - before
 
         first = num_looks(2.0)
         assert 2 <= first < 6
@@ -466,6 +467,11 @@ def test_an_index_that_has_the_average_lengths_is_left_alone(tmp_path: Path) -> 
         shard.apply("2-0", [pack_op(Delete("u0", ["d1"]))])
         assert num_looks(2.5) >= 1
         assert num_looks(2.5) == 0
+        shard.close()
+        shard = ShardIndexer(tmp_path, 0, MEMORY)
+        with patch.object(TextIndexWriter, "open") as opened:  # which costs more than to look
+            assert num_looks(2.5) >= 1
+            opened.assert_not_called()
     index = TextIndex.open(tmp_path / "u0")
     assert index.total_words("title") == pytest.approx(2.5 * index.max_doc, abs=0.5)
     shard.close()

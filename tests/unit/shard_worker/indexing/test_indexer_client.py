@@ -21,6 +21,7 @@ from hedgerow.shard_worker.indexing.background_thread import NICER_BY, Priority
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import FrozenCollection, IndexerClient
+from hedgerow.shard_worker.storage.term_statistics import FieldStatistics, Statistics, pack
 
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
 WIDER = with_added_fields(BOOKS, {"year": "integer"})
@@ -58,6 +59,7 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.write_table("u0", total.statistics)
     assert unpack_frequencies(total.words).documents == 1
     assert (tmp_path / "statistics" / "u0.sqlite").exists()
+    assert await client.unbalanced("u0", [0]) == [0]
     assert (await client.balance(0, "u0")).position == "1-0"
     assert await client.begin_optimising(0, "u0") is None
     while (finished := await client.optimise(0, "u0")) is None:
@@ -110,6 +112,37 @@ async def test_a_late_command_does_not_make_a_released_shard_again(tmp_path: Pat
     await client.release(0)
 
 
+async def test_only_indexes_that_may_not_fit_the_table_are_named(tmp_path: Path) -> None:
+    """Not for another sum with the same averages, but after a write, and for other averages."""
+    process = InProcess(tmp_path)
+    client = IndexerClient(process)
+    for shard in (0, 1, 2):
+        await client.open(shard)
+        await client.apply(shard, "1-0", OPS)
+    await client.release(2)
+    assert await client.unbalanced("u0", [0, 1, 2]) == []  # there is no table
+
+    async def fit(*words: int) -> list[int]:
+        """Write a table by the words of each document; returns which shards were fitted."""
+        counted = {"title": FieldStatistics(sum(words), {})}
+        await client.write_table("u0", pack(Statistics(len(words), counted)))
+        named = found = await client.unbalanced("u0", [0, 1, 2])
+        while found:
+            for shard in found:
+                await client.balance(shard, "u0")
+            found = await client.unbalanced("u0", [0, 1, 2])
+        return named
+
+    assert await fit(1, 1) == [0, 1]
+    assert await fit(1, 1, 1) == []
+    longer = Upsert("u0", [("b", b'{"id":"b","title":"x y z"}')])
+    await client.apply(1, "2-0", [pack_op(longer)])
+    assert await fit(1, 1) == [1]
+    assert await fit(1, 1, 3) == [0, 1]
+    assert await client.unbalanced("gone", [0, 1]) == []
+    process.indexer.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have one value for a process")
 @pytest.mark.parametrize("priority", [Priority.OF_PROCESS, Priority.NICER, Priority.IDLE])
 async def test_statistics_and_summaries_are_made_with_the_priority_of_that_moment(
@@ -141,6 +174,8 @@ async def test_statistics_and_summaries_are_made_with_the_priority_of_that_momen
     await client.open(0)
     await client.apply(0, "1-0", OPS)
     part = await client.statistics(0, "u0")
+    longer = Upsert("u0", [("b", b'{"id":"b","title":"x y z"}')])
+    await client.apply(0, "2-0", [pack_op(longer)])
     now = priority
     total = await client.sum([await client.statistics(0, "u0"), part])
     await client.summary(0, "u0", 1000)

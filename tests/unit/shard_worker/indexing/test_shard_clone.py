@@ -252,6 +252,29 @@ async def test_vectors_are_taken_from_the_old_shard(tmp_path: Path) -> None:
     cloned.close()
 
 
+async def test_a_clone_is_fitted_to_the_statistics_of_the_old_shard(tmp_path: Path) -> None:
+    """Each half has the average length of the whole: the new shard's indexer need not fit it."""
+    rng = random.Random(3)
+    old, cloned = Worker(tmp_path / "old"), Worker(tmp_path / "cloned")
+    ids = [f"d{number}" for number in range(200)]
+    await old.apply(
+        0, 1, Create(BOOKS.to_json()), Upsert("u0", [(one, text(one, rng)) for one in ids])
+    )
+    total = await old.client.sum([await old.client.statistics(0, "u0")])
+    whole = TextIndex.open(old.data / "shards" / "0" / "u0").average_length("title", WORDS)
+    for worker in (old, cloned):
+        await worker.client.write_table("u0", total.statistics)
+    for shard in (0, 1):
+        await cloned.clone(shard, old.data / "shards" / "0", 2)
+        made = TextIndex.open(cloned.data / "shards" / str(shard) / "u0")
+        assert made.average_length("title", WORDS) == pytest.approx(whole, rel=1e-3)
+        assert made.num_padding > 0
+        await cloned.client.balance(shard, "u0")
+        assert TextIndex.open(made.path).generation == made.generation
+    for worker in (old, cloned):
+        worker.close()
+
+
 async def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     """So is one that is not there: the clone would be empty, and count as whole."""
     old, cloned = Worker(tmp_path / "old"), Worker(tmp_path / "cloned")

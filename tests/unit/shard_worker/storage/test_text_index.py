@@ -359,3 +359,21 @@ def test_the_definition_is_kept_with_the_index(folder: Path, writer: TextIndexWr
     assert writer.collection == COLLECTION
     read: Collection = TextIndex.open(folder).collection
     assert read == COLLECTION
+
+
+def test_the_words_of_a_field_are_counted_whatever_words_other_indexes_have(tmp_path: Path) -> None:
+    """Another index may lack the most frequent one, or have it in deleted documents only."""
+    trees = ("oak ash", "oak elm yew", "oak", "box bay")
+    documents = [{"id": str(number), "trees": some} for number, some in enumerate(trees)]
+    deleted = OneShard.of(tmp_path / "deleted", {"trees": "text"}, documents)
+    deleted.put([], ["0", "1", "2"])
+    whole = OneShard.of(tmp_path / "whole", {"trees": "text"}, documents)
+    without = OneShard.of(tmp_path / "without", {"trees": "text"}, documents[3:])
+    empty = OneShard.of(tmp_path / "empty", {"trees": "text"}, [])
+    for _ in range(2):
+        index = deleted.open()
+        assert (index.num_documents, index.max_doc) == (1, 4)  # until a merge drops the others
+        assert index.total_words("trees") == 8
+        assert whole.open().total_words("trees") == 8
+        assert without.open().total_words("trees") == 2
+        assert empty.open().total_words("trees") == 0
