@@ -276,7 +276,8 @@ def check_name(name: str, field: str = "name") -> None:
     """
     if not _NAME.match(name):
         raise BadRequestError(
-            field, "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
+            field,
+            "should be letters, digits, '_', '.' and '-', at most 100, a letter or digit first",
         )
 
 
@@ -302,13 +303,13 @@ def define(
             )
     language = body.get("language", "english")
     if not isinstance(language, str) or language not in LANGUAGES:
-        raise BadRequestError("language", f"is one of {', '.join(sorted(LANGUAGES))}")
+        raise BadRequestError("language", f"should be one of {', '.join(sorted(LANGUAGES))}")
     profile = body.get("rank_profile", "bm25")
     if not isinstance(profile, str) or not profile:
         raise BadRequestError("rank_profile", "is the name of a configured profile")
     folding = body.get("folding", texts >= TEXTS)
     if not isinstance(folding, bool):
-        raise BadRequestError("folding", "is true or false")
+        raise BadRequestError("folding", "should be true or false")
     if folding and texts < TEXTS:
         raise BadRequestError(
             "folding", "is not known to every live worker: upgrade the workers first, then use it"

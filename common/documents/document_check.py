@@ -31,7 +31,7 @@ def check_document(
         BadRequestError: names the field and the reason.
     """
     if not isinstance(document, dict):
-        raise BadRequestError("document", "is a JSON object")
+        raise BadRequestError("document", "should be a JSON object")
     document_id(document, id_field, max_id_bytes)
     misfits: dict[str, str] | None = None
     for name, kind in (collection.fields or {}).items():

@@ -67,7 +67,7 @@ def read_embedding(name: str, definition: Mapping[str, Any]) -> Embedding | None
             raise BadRequestError(f"fields.{name}.{FROM}", "does not apply without embed")
         return None
     if not isinstance(function, str) or not is_reference(function):
-        raise BadRequestError(f"fields.{name}.{EMBED}", "is written module:function")
+        raise BadRequestError(f"fields.{name}.{EMBED}", "should be written module:function")
     if sources is None:
         return Embedding(function)
     if (
@@ -76,7 +76,7 @@ def read_embedding(name: str, definition: Mapping[str, Any]) -> Embedding | None
         or not all(isinstance(source, str) for source in sources)
     ):
         raise BadRequestError(
-            f"fields.{name}.{FROM}", f"is a list of 1 to {_MAX_SOURCES} names of fields"
+            f"fields.{name}.{FROM}", f"should be a list of 1 to {_MAX_SOURCES} names of fields"
         )
     return Embedding(function, tuple(sources))
 

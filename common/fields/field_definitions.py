@@ -39,7 +39,7 @@ def define_fields(fields: Any, base: WordAnalysis, texts: int) -> DefinedFields:
         BadRequestError: names the offending field or member, and the reason.
     """
     if not isinstance(fields, Mapping):
-        raise BadRequestError("fields", "is an object of field names and types")
+        raise BadRequestError("fields", "should be an object of field names and types")
     if len(fields) > MAX_FIELDS:
         raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
     defined = DefinedFields()
@@ -68,14 +68,14 @@ def _define_field(
 ) -> None:
     kind = members.pop("type", None)
     if not isinstance(kind, str) or kind not in set(FieldType):
-        raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
+        raise BadRequestError(f"fields.{name}", f"should have a type of {', '.join(FieldType)}")
     if name == ID_FIELD:
         if kind != FieldType.KEYWORD:
             raise BadRequestError("fields.id", "is always a keyword")
         return
     if not FIELD_NAME.match(name):
         raise BadRequestError(
-            f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
+            f"fields.{name}", "should be letters, digits, '_' and '.', at most 100, a letter first"
         )
     defined.types[name] = FieldType(kind)
     if members and kind != FieldType.TEXT:
@@ -101,5 +101,6 @@ def _checked_members(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked_weight(name: str, weight: Any) -> int:
     if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int too
-        raise BadRequestError(f"fields.{name}.weight", f"is a whole number from 0 to {MAX_WEIGHT}")
+        reason = f"should be a whole number from 0 to {MAX_WEIGHT}"
+        raise BadRequestError(f"fields.{name}.weight", reason)
     return weight

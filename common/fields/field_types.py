@@ -61,7 +61,7 @@ def mismatch(kind: FieldType, value: Any) -> str:
         # For a list of strings, these are passes in C, however many there are.
         kinds = set(map(type, items))
         if not _TEXTUAL.issuperset(kinds):
-            return f"is a {kind}: a string, a number, true or false, or a list of those"
+            return f"is not a {kind}: a string, a number, true or false, or a list of those"
         is_all_strings = len(kinds) == 1 and str in kinds
         return _bad_unicode("".join(items if is_all_strings else filter(_is_string, items)))
     fits, reason = _CHECKS[kind]
@@ -111,10 +111,13 @@ def _is_date(value: Any) -> bool:
 
 
 _CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
-    FieldType.INTEGER: (_is_integer, "is an integer of at most 64 bits"),
-    FieldType.FLOAT: (_is_number, "is a finite number"),
-    FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is true or false"),
-    FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261, no leap second"),
+    FieldType.INTEGER: (_is_integer, "is not an integer of at most 64 bits"),
+    FieldType.FLOAT: (_is_number, "is not a finite number"),
+    FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is not true or false"),
+    FieldType.DATE: (
+        _is_date,
+        "is not a date of RFC 3339 between 1678 and 2261, or is a leap second",
+    ),
     FieldType.VECTOR: (lambda _: True, ""),
 }
 

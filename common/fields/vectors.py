@@ -94,7 +94,7 @@ class VectorField(NamedTuple):
     def _of_list(self, value: Any) -> bytes:
         # For a list of numbers, these are passes in C.
         if type(value) not in (list, tuple) or not _NUMBERS.issuperset(map(type, value)):
-            raise ValueError(f"is a list of {self.dimensions} numbers, or their Base64")
+            raise ValueError(f"is not a list of {self.dimensions} numbers, or their Base64")
         try:
             numbers = array("f", value)
         except OverflowError:
@@ -155,7 +155,7 @@ def read_vector_field(name: str, body: Mapping[str, Any]) -> VectorField:
     dimensions = body.get("dimensions")
     if type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS:
         raise BadRequestError(
-            f"fields.{name}.dimensions", f"is a whole number from 1 to {MAX_DIMENSIONS}"
+            f"fields.{name}.dimensions", f"should be a whole number from 1 to {MAX_DIMENSIONS}"
         )
     return VectorField(
         dimensions,
@@ -170,5 +170,5 @@ def _one_of(
 ) -> str:
     value = body.get(member, default)
     if not isinstance(value, str) or value not in set(kind):
-        raise BadRequestError(f"fields.{name}.{member}", f"is one of {', '.join(kind)}")
+        raise BadRequestError(f"fields.{name}.{member}", f"should be one of {', '.join(kind)}")
     return value

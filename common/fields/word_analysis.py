@@ -87,12 +87,12 @@ def analysis_of_members(
     ngrams = members.get("ngrams", 0)
     if "ngrams" in members and not (type(ngrams) is int and MIN_NGRAMS <= ngrams <= MAX_NGRAMS):
         raise BadRequestError(
-            f"fields.{name}.ngrams", f"is a whole number from {MIN_NGRAMS} to {MAX_NGRAMS}"
+            f"fields.{name}.ngrams", f"should be a whole number from {MIN_NGRAMS} to {MAX_NGRAMS}"
         )
     language = members.get("language", "none" if ngrams else base.language)
     if not isinstance(language, str) or language not in LANGUAGES:
         raise BadRequestError(
-            f"fields.{name}.language", f"is one of {', '.join(sorted(LANGUAGES))}"
+            f"fields.{name}.language", f"should be one of {', '.join(sorted(LANGUAGES))}"
         )
     if ngrams and language != "none":
         raise BadRequestError(
@@ -100,5 +100,5 @@ def analysis_of_members(
         )
     folding = members.get("folding", base.folding)
     if not isinstance(folding, bool):
-        raise BadRequestError(f"fields.{name}.folding", "is true or false")
+        raise BadRequestError(f"fields.{name}.folding", "should be true or false")
     return WordAnalysis(language, TEXTS, folding, ngrams)

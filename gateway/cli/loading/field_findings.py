@@ -38,7 +38,7 @@ class Finding:
             case "stored_only":
                 text = f"{name} is stored only, so no query finds it: {reason}"
             case "not_indexed":
-                text = f"{name} {reason}: {documents} had another value, stored but not indexed"
+                text = f"{name} {reason} in {documents}: stored, but not indexed"
             case "rejected":
                 text = f"{name} {reason}: {documents} rejected"
         return f"{text} (first: {self.first})"

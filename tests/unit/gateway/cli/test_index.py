@@ -359,7 +359,7 @@ def test_inferred_fields_and_warnings_are_printed(command: CommandLine, tmp_path
                 {
                     "field": "year",
                     "effect": "not_indexed",
-                    "reason": "is a finite number",
+                    "reason": "is not a finite number",
                     "line": 1,
                     "documents": 2,
                 },
@@ -379,8 +379,8 @@ def test_inferred_fields_and_warnings_are_printed(command: CommandLine, tmp_path
             "(first: line 3)"
         ),
         (
-            "gateway: warning: year is a finite number: 2 documents had another value, stored but "
-            "not indexed (first: line 1)"
+            "gateway: warning: year is not a finite number in 2 documents: stored, but not indexed "
+            "(first: line 1)"
         ),
     ]
 
@@ -457,7 +457,7 @@ def test_a_dry_run_checks_by_the_fields_that_a_collection_has(
     assert (ended.code, films.documents) == (0, [])
     assert "1 document accepted" in ended.out
     assert "the collection films exists" in ended.out
-    assert "line 2: year is an integer" in ended.err
+    assert "line 2: year is not an integer" in ended.err
     other = command.run(
         "index", source, "--collection", "films", "--dry-run", "--fields", "title=keyword"
     )
