@@ -16,6 +16,7 @@ from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import WordAnalysis
 from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
 from hedgerow.common.query.plain import read_plain
+from hedgerow.common.query.pruning import is_removed
 from hedgerow.common.query.tokens import count_single, count_words, has_cjk, words_of
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -90,7 +91,8 @@ _NO_MORE = Cost()[1:]
 def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.query.plain`), or a little more."""
     groups = collection.text_groups
-    is_usual = not groups[1:] and not (groups and groups[0].analysis.ngrams)
+    # What a query that excludes words is subtracted from depends on the others.
+    is_usual = "-" not in query and not groups[1:] and not (groups and groups[0].analysis.ngrams)
     # A character can stand for several words: ¼ is 1 and 4.
     is_counted_by_spaces = is_normalized("NFKC", query) and not has_cjk(query)
     if not (is_counted_by_spaces and is_usual) and (tree := read_plain(query)) is not None:
@@ -101,8 +103,7 @@ def plain_cost(query: str, collection: Collection) -> Cost:
         clauses += sum(
             _num_more(collection, one.count(" ") + one.count("_") + 1) for one in phrases
         )
-    # A query that only excludes is subtracted from all documents.
-    return Cost(clauses, scans=1) if query.lstrip(" ").startswith("-") else Cost(clauses)
+    return Cost(clauses)
 
 
 def estimate(tree: Node, collection: Collection) -> Cost:
@@ -193,8 +194,11 @@ class _Counts:
     def _clauses(self, node: Clauses) -> None:
         for _, part in node.clauses:
             self.add(part)
-        # Clauses that only exclude are subtracted from all documents.
-        if all(occur is Occur.MUST_NOT for occur, _ in node.clauses):
+        wanted = [part for occur, part in node.clauses if occur is not Occur.MUST_NOT]
+        # Clauses that only exclude are subtracted from all documents, also if only stop words,
+        # for one, are wanted.
+        is_subtracted = len(wanted) < len(node.clauses) or not wanted
+        if is_subtracted and all(is_removed(part, self._collection) for part in wanted):
             self.scans += 1
 
     def _alternatives(self, node: Alternatives) -> None:

@@ -55,7 +55,10 @@ def cost(query: str) -> Cost:
         ("day:2020-01-01", Cost(scans=1)),
         ("title:* *", Cost(scans=2)),
         ("NOT a", Cost(clauses=1, scans=1)),
-        ("+a -b", Cost(clauses=2)),
+        ("+x -b", Cost(clauses=2)),
+        ("+a -b", Cost(clauses=2, scans=1)),  # a stop word
+        ("(.~ the a* -b) -c", Cost(clauses=3, fuzzy_edits=1, prefix_terms=1, longest_fuzzy=1)),
+        ("(.~ the -b) -c", Cost(clauses=3, fuzzy_edits=1, scans=1, longest_fuzzy=1)),
         ("(a OR (b AND c^2))^3", Cost(clauses=3)),
     ],
 )

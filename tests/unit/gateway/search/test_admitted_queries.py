@@ -172,6 +172,9 @@ class CountingQueries:
 @example(query='"w1 a w1"*', filter_text="", strict=False)
 @example(query='"quick fox"~1', filter_text="", strict=True)
 @example(query="¼ ﷺ", filter_text="", strict=False)
+@example(query=".~^-1", filter_text="", strict=False)
+@example(query="the -w1", filter_text="", strict=True)
+@example(query="_ -1", filter_text="", strict=True)
 def test_what_the_gateway_lets_in_is_searched_at_the_cost_estimated(
     scorer: Scorer, query: str, filter_text: str, *, strict: bool
 ) -> None:
