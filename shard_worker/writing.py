@@ -28,6 +28,7 @@ from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.summaries import SummarisedShards, SummaryMaker
+from hedgerow.shard_worker.indexing.summary_turns import SummaryTurns
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.recovery import (
     check_not_split,
@@ -225,7 +226,7 @@ class Writing:
         parts = (
             {}
             if not self._context.settings.worker.summary_bytes
-            else {"summaries": SummaryMaker(self._summaries, self._shards).run()}
+            else {"summaries": self._summary_maker().run()}
         )
         return {
             **parts,
@@ -235,6 +236,16 @@ class Writing:
             "field_filler": self._filler.run(),
             "graph_keeper": self._graph_keeper.run(),
         }
+
+    def _summary_maker(self) -> SummaryMaker:
+        context = self._context
+        turns = SummaryTurns(
+            context.control,
+            context.keys,
+            host=context.settings.worker.host,
+            worker=context.worker_id,
+        )
+        return SummaryMaker(self._summaries, self._shards, turn=turns.turn)
 
     async def _begin(self, shard: int) -> bool:
         """Clone or restore a shard that lacks documents; returns whether it was."""

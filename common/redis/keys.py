@@ -24,8 +24,8 @@ class Keys:
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
             to one layout; `collections`, `changes`, `aliases`, `expiring`, `synonyms`,
             `synonym_versions`, `gateways`, `quarantine`, `storage`, `cluster`, `layout_document`,
-            `split_lease`, `split_progress`, `copy_turn`, `reindex` and `reindex_lease` are the
-            cluster's.
+            `split_lease`, `split_progress`, `copy_turn`, `summary_turn`, `reindex` and
+            `reindex_lease` are the cluster's.
     """
 
     prefix: str = "hedgerow"
@@ -244,6 +244,10 @@ class Keys:
     def copy_turn(self, host: str, number: int) -> str:
         """String: which copy of a split has one of a machine's turns; expires likewise."""
         return f"{self.prefix}:copy-turn:{host}:{number}"
+
+    def summary_turn(self, host: str) -> str:
+        """String: which worker of a machine makes a summary; expires soon."""
+        return f"{self.prefix}:summary-turn:{host}"
 
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""

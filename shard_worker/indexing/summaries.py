@@ -9,6 +9,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -116,9 +117,23 @@ def is_due(seen: Seen, identity: str, now: float) -> bool:
 class SummaryMaker:
     """Makes the summaries of a worker's shards."""
 
-    def __init__(self, store: Store, replicas: Replicas, rest: float = REST) -> None:
-        """Store summaries of `replicas` in `store`; rest for `rest` times the time of each."""
+    def __init__(
+        self,
+        store: Store,
+        replicas: Replicas,
+        rest: float = REST,
+        turn: Callable[[], AbstractAsyncContextManager[bool]] = lambda: nullcontext(True),
+    ) -> None:
+        """Store summaries of `replicas` in `store`.
+
+        Args:
+            store: where they are.
+            replicas: makes them.
+            rest: how many times as long as a summary took no other is made.
+            turn: whether to make one now; see `SummaryTurns.turn`.
+        """
         self._rest = rest
+        self._turn = turn
         self._store = store
         self._replicas = replicas
         self._seen: dict[tuple[int, str], Seen] = {}
@@ -154,7 +169,10 @@ class SummaryMaker:
             if self._now() < self._rests_until:
                 return
             if self._impossible.get(key) != self._seen[key].changes and self._is_settled(key[0]):
-                await self._make(*key, identity)
+                async with self._turn() as has_turn:
+                    if not has_turn:
+                        return  # another worker of this machine makes one
+                    await self._make(*key, identity)
 
     async def _look(self, states: dict[int, ShardState], identity: str) -> None:
         """See what has changed; stamps of what has not are read now and then."""

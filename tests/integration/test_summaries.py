@@ -12,6 +12,8 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.summaries import Stamped, SummaryStore, is_claim, is_of, stamp_of
 from hedgerow.gateway.transport.stamp_check import StampCheck
+from hedgerow.shard_worker.indexing import summary_turns
+from hedgerow.shard_worker.indexing.summary_turns import SummaryTurns
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -77,3 +79,38 @@ async def test_after_a_restart_no_stamp_counts(
         assert not is_of(stamp, await store.identity())
     finally:
         await check.close()
+
+
+async def test_one_worker_of_a_machine_has_the_turn_at_a_time(
+    control: RedisClient, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn is free again when its worker has ended it, or hangs; each machine has its own."""
+
+    def of(host: str, worker: str) -> SummaryTurns:
+        return SummaryTurns(control, Keys(key_prefix), host=host, worker=worker)
+
+    async def is_free(turns: SummaryTurns) -> bool:
+        async with turns.turn() as has_turn:
+            return has_turn
+
+    one, other, elsewhere = of("a", "w0"), of("a", "w1"), of("b", "w2")
+    async with one.turn() as has_turn:
+        assert has_turn
+        assert await is_free(elsewhere)
+        for _ in range(2):  # what a worker has not got, it does not end
+            assert not await is_free(other)
+    await until(lambda: is_free(other))
+    monkeypatch.setattr(summary_turns, "LEASE_S", 0.2)
+
+    async def hang() -> None:
+        while True:
+            async with one.turn() as has_turn:
+                if has_turn:
+                    hangs.set()
+                    await asyncio.Event().wait()
+
+    hangs = asyncio.Event()
+    task = asyncio.create_task(hang())
+    await hangs.wait()
+    await until(lambda: is_free(other))
+    task.cancel()

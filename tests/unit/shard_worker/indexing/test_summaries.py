@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import SimpleNamespace
 from typing import cast
 
@@ -93,11 +94,16 @@ class Shared:
 class Replica:
     """One replica, which follows the log and makes summaries; as `summaries.Replicas`."""
 
-    def __init__(self, shared: Shared, name: str) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        name: str,
+        turn: Callable[[], AbstractAsyncContextManager[bool]] = lambda: nullcontext(True),
+    ) -> None:
         self.shared = shared
         self.position = self.changes = 0
         self.words = shared.visible.setdefault(name, set())
-        self.maker = SummaryMaker(shared, self, rest=0.5)
+        self.maker = SummaryMaker(shared, self, rest=0.5, turn=turn)
 
     async def follow(self) -> None:
         """Apply the log, as `IndexerClient.apply` does."""
@@ -202,6 +208,24 @@ def test_a_worker_without_documents_does_not_ask_the_server() -> None:
 
 async def _tick(shared: Shared, replica: type[Replica]) -> None:
     await replica(shared, "one").maker.tick()
+
+
+def test_a_summary_waits_for_its_turn() -> None:
+    """While another worker of the machine makes one, the shard is not even claimed."""
+
+    async def run() -> None:
+        is_free = False
+        shared = Shared(random.Random(1))
+        maker = Replica(shared, "one", lambda: nullcontext(is_free)).maker
+        making = asyncio.create_task(maker.run())
+        await asyncio.sleep(QUIET_S + 20)
+        assert shared.stamp == b""
+        is_free = True
+        await asyncio.sleep(20)
+        assert is_of(shared.stamp, HERE)
+        making.cancel()
+
+    run_virtually(run())
 
 
 def test_shards_that_are_not_searched_yet_are_not_summarised() -> None:
