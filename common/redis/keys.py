@@ -245,9 +245,9 @@ class Keys:
         """String: which copy of a split has one of a machine's turns; expires likewise."""
         return f"{self.prefix}:copy-turn:{host}:{number}"
 
-    def summary_turn(self, host: str) -> str:
-        """String: which worker of a machine makes a summary; expires soon."""
-        return f"{self.prefix}:summary-turn:{host}"
+    def summary_turn(self, host: str, number: int) -> str:
+        """String: which summary has one of a machine's turns; expires likewise."""
+        return f"{self.prefix}:summary-turn:{host}:{number}"
 
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""

@@ -122,7 +122,7 @@ class SummaryMaker:
         store: Store,
         replicas: Replicas,
         rest: float = REST,
-        turn: Callable[[], AbstractAsyncContextManager[bool]] = lambda: nullcontext(True),
+        turn: Callable[[int], AbstractAsyncContextManager[bool]] = lambda _: nullcontext(True),
     ) -> None:
         """Store summaries of `replicas` in `store`.
 
@@ -130,7 +130,7 @@ class SummaryMaker:
             store: where they are.
             replicas: makes them.
             rest: how many times as long as a summary took no other is made.
-            turn: whether to make one now; see `SummaryTurns.turn`.
+            turn: whether to make one of a shard now; see `SummaryTurns.turn`.
         """
         self._rest = rest
         self._turn = turn
@@ -169,9 +169,9 @@ class SummaryMaker:
             if self._now() < self._rests_until:
                 return
             if self._impossible.get(key) != self._seen[key].changes and self._is_settled(key[0]):
-                async with self._turn() as has_turn:
+                async with self._turn(key[0]) as has_turn:
                     if not has_turn:
-                        return  # another worker of this machine makes one
+                        return  # other workers of this machine make some
                     await self._make(*key, identity)
 
     async def _look(self, states: dict[int, ShardState], identity: str) -> None:

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +38,7 @@ from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.splitting.policy import fail
 from hedgerow.common.state.kept_layout import MARK, read_layout
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Split
+from hedgerow.common.state.machine_turns import MachineTurns
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
@@ -47,7 +49,6 @@ from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.driver import LEASE_S, SplitDriver
-from hedgerow.shard_worker.splitting.machine_turns import MachineTurns
 from hedgerow.shard_worker.worker import Worker
 
 COPYING_LOOK_S: Final = 0.5  # between two looks during a split
@@ -122,12 +123,8 @@ class LayoutHost:
         self._control, self._keys = control, keys
         self._store = LayoutStore(control, keys)
         self._driver = SplitDriver(control, keys, self._id, expiry_s)
-        turns = MachineTurns(
-            control,
-            keys,
-            host=self._settings.worker.host or socket.gethostname(),
-            worker=self._id,
-        )
+        host = self._settings.worker.host or socket.gethostname()
+        turns = MachineTurns(control, partial(keys.copy_turn, host), worker=self._id)
         self._pace = CopyPace.of(self._settings, self._do_searches_wait, turns)
 
     async def _read_first(self, control: RedisClient, keys: Keys) -> ClusterLayout:

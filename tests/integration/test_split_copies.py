@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,13 @@ from hedgerow.common.shard_log.operations import (
     unpack_op,
 )
 from hedgerow.common.shard_log.sealing import Sealing
+from hedgerow.common.state.machine_turns import TURN_LEASE_S, MachineTurns
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.splitting import copier
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
-from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 from tests.integration.support.old_shard import BOOKS, SPLIT, Source
 from tests.support.servers import RedisServer
@@ -230,7 +231,7 @@ async def test_the_workers_of_a_machine_take_turns(control: RedisClient, key_pre
     keys = Keys(key_prefix)
 
     def turns(host: str, worker: str) -> MachineTurns:
-        return MachineTurns(control, keys, host=host, worker=worker)
+        return MachineTurns(control, partial(keys.copy_turn, host), worker=worker)
 
     first, second, elsewhere = turns("here", "w1"), turns("here", "w2"), turns("there", "w3")
     assert [await first.hold(shard, 2) for shard in (1, 2, 3)] == [True, True, False]

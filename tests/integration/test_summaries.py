@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -81,36 +82,35 @@ async def test_after_a_restart_no_stamp_counts(
         await check.close()
 
 
-async def test_one_worker_of_a_machine_has_the_turn_at_a_time(
-    control: RedisClient, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_machine_makes_no_more_summaries_at_a_time_than_it_has_turns(
+    control: RedisClient, key_prefix: str
 ) -> None:
-    """The turn is free again when its worker has ended it, or hangs; each machine has its own."""
+    """A turn is free again when its worker has ended it, or hangs; each machine has its own."""
 
-    def of(host: str, worker: str) -> SummaryTurns:
-        return SummaryTurns(control, Keys(key_prefix), host=host, worker=worker)
+    def of(host: str, worker: str, lease_s: float = 30.0) -> SummaryTurns:
+        keys = Keys(key_prefix)
+        return SummaryTurns(control, keys, host=host, worker=worker, lease_s=lease_s, at_once=2)
 
     async def is_free(turns: SummaryTurns) -> bool:
-        async with turns.turn() as has_turn:
+        async with turns.turn(0) as has_turn:
             return has_turn
 
-    one, other, elsewhere = of("a", "w0"), of("a", "w1"), of("b", "w2")
-    async with one.turn() as has_turn:
-        assert has_turn
+    one, second, third, elsewhere = of("a", "w1"), of("a", "w2"), of("a", "w3"), of("b", "w4")
+    async with one.turn(1) as first_has, second.turn(2) as second_has:
+        assert first_has
+        assert second_has
         assert await is_free(elsewhere)
         for _ in range(2):  # what a worker has not got, it does not end
-            assert not await is_free(other)
-    await until(lambda: is_free(other))
-    monkeypatch.setattr(summary_turns, "LEASE_S", 0.2)
+            assert not await is_free(third)
+    await until(lambda: is_free(third))
+    async with of("a", "w5", 0.2).turn(1) as hangs, of("a", "w6").turn(1):
+        assert hangs
+        await until(lambda: is_free(third))
 
-    async def hang() -> None:
-        while True:
-            async with one.turn() as has_turn:
-                if has_turn:
-                    hangs.set()
-                    await asyncio.Event().wait()
 
-    hangs = asyncio.Event()
-    task = asyncio.create_task(hang())
-    await hangs.wait()
-    await until(lambda: is_free(other))
-    task.cancel()
+def test_a_machine_has_a_turn_for_each_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one at least, so that summaries are made there at all."""
+    control = cast("RedisClient", None)
+    for cores, at_once in ((1, 1), (2, 1), (3, 1), (8, 4)):
+        monkeypatch.setattr(summary_turns, "num_cores", lambda cores=cores: cores)
+        assert SummaryTurns(control, Keys("k"), host="", worker="w")._at_once == at_once

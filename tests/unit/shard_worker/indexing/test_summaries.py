@@ -98,7 +98,7 @@ class Replica:
         self,
         shared: Shared,
         name: str,
-        turn: Callable[[], AbstractAsyncContextManager[bool]] = lambda: nullcontext(True),
+        turn: Callable[[int], AbstractAsyncContextManager[bool]] = lambda _: nullcontext(True),
     ) -> None:
         self.shared = shared
         self.position = self.changes = 0
@@ -216,7 +216,7 @@ def test_a_summary_waits_for_its_turn() -> None:
     async def run() -> None:
         is_free = False
         shared = Shared(random.Random(1))
-        maker = Replica(shared, "one", lambda: nullcontext(is_free)).maker
+        maker = Replica(shared, "one", lambda _: nullcontext(is_free)).maker
         making = asyncio.create_task(maker.run())
         await asyncio.sleep(QUIET_S + 20)
         assert shared.stamp == b""

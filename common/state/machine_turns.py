@@ -1,4 +1,4 @@
-"""The turns of a split's copies that the worker processes of one machine share.
+"""The turns that the worker processes of one machine share, of a split's copies for one.
 
 Four workers that each index for half of the time keep a machine of two cores busy for all of it. So
 a machine has as many turns as its cores allow, whatever the number of its workers: leases in Redis,
@@ -6,10 +6,10 @@ which expire if a worker dies. What gives way to everything else may take more o
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from hedgerow.common.redis.client import RedisClient
-from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.versioned import hold_lease
 
 TURN_LEASE_S: Final = 3.0
@@ -19,19 +19,27 @@ _ENDED_S: Final = 0.001  # a lease cannot be given back, but it can end soon
 class MachineTurns:
     """The turns of one machine, as one of its workers takes them."""
 
-    def __init__(self, control: RedisClient, keys: Keys, *, host: str, worker: str) -> None:
+    def __init__(
+        self,
+        control: RedisClient,
+        key: Callable[[int], str],
+        *,
+        worker: str,
+        lease_s: float = TURN_LEASE_S,
+    ) -> None:
         """Take turns for a worker.
 
         Args:
             control: Redis.
-            keys: the names of keys of any layout.
-            host: the machine's name, the same in all of its workers.
+            key: the name of a turn's key by the turn's number; the same in all of the machine's
+                workers.
             worker: the worker's id.
+            lease_s: for how long a turn lasts if it is neither renewed nor ended, in s.
         """
         self._control = control
-        self._keys = keys
-        self._host = host
+        self._key = key
         self._worker = worker
+        self._lease_s = lease_s
         self._held: dict[int, tuple[str, float]] = {}  # shard → the lease, and when to renew it
 
     async def hold(self, shard: int, at_once: int) -> bool:
@@ -46,11 +54,11 @@ class MachineTurns:
             self._held[shard] = held, renew_at
             return True
         # Who may take more turns than others leaves them those that they may take.
-        turns = [self._keys.copy_turn(self._host, number) for number in reversed(range(at_once))]
+        turns = [self._key(number) for number in reversed(range(at_once))]
         taken = {lease for lease, _ in self._held.values()}
         for turn in [held] if held else [one for one in turns if one not in taken]:
-            if await hold_lease(self._control, turn, self._holder(shard), TURN_LEASE_S):
-                self._held[shard] = turn, now + TURN_LEASE_S / 2
+            if await hold_lease(self._control, turn, self._holder(shard), self._lease_s):
+                self._held[shard] = turn, now + self._lease_s / 2
                 return True
         return False
 
