@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hedgerow.common.errors import ConfigurationError, ConflictError
+from hedgerow.common.errors import ConfigurationError, ConflictError, InsufficientStorageError
 from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
@@ -172,3 +172,20 @@ async def test_a_process_that_starts_gets_the_layout_that_is_searched(
         await Registry(control, keys).cluster(16)
     with pytest.raises(ConfigurationError, match="no layout 0 any more"):
         await scene.registry.cluster()
+
+
+async def test_no_split_begins_without_room(
+    control: RedisClient, key_prefix: str, scene: Scene
+) -> None:
+    """While a disk or memory runs out, it is refused, and nothing has changed."""
+
+    def refuse() -> None:
+        raise InsufficientStorageError("the disk of w is full", [])
+
+    admin = SplitAdmin(
+        control, Keys(key_prefix), scene.registry, 4, expiry_s=5.0, check_room=refuse
+    )
+    with pytest.raises(InsufficientStorageError, match="disk of w"):
+        await admin.begin()
+    assert await scene.layouts.read() is None
+    assert (await scene.admin.begin())["split"] is not None
