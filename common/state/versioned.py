@@ -24,9 +24,9 @@ redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 """
 
-# Take a lease that is free, or renew one's own. No lease is renewed for a minute more than another
-# holder of it would ask for: such a one is of before the server's clock was set back, perhaps by
-# days, and one whose holder is alive is renewed within seconds.
+# Take a lease that is free, or renew one's own. One that has a minute more left than is asked for
+# was taken before the server's clock was set back, perhaps by days. It counts as free: its holder
+# may have ended, and if not, finds out at its next renewal.
 _HOLD: Final = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) < ARGV[2] + 60000 then return 0 end
