@@ -249,7 +249,12 @@ class Parts:
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
         self.splits = SplitAdmin(
-            control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+            control,
+            keys,
+            access.registry,
+            access.num_shards,
+            settings.worker.heartbeat_expiry_s,
+            self.storage.check,
         )
         self.placement = PlacementAdmin(
             control, keys, access.registry, access.num_shards, settings, self.splits.running

@@ -3,7 +3,12 @@
 import errno
 import os
 import resource
+from typing import Final
 
+from hedgerow.common.errors import ConfigurationError
+
+# A gateway uses some 60 besides those of its callers, and a worker as many for a few shards.
+MIN_DESCRIPTORS: Final = 160
 _NUMBERS = frozenset({errno.EMFILE, errno.ENFILE})
 _TEXTS = ("Too many open files",)
 
@@ -13,8 +18,16 @@ def raise_descriptor_limit() -> float:
 
     The default of 1024 on many systems is for programs that use select(2), which this one does not.
     Only entry points call this; children inherit it.
+
+    Raises:
+        ConfigurationError: a gateway or a worker cannot do its work with so few.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _number(hard) < MIN_DESCRIPTORS:
+        raise ConfigurationError(
+            f"no more than {hard} files may be open, and {MIN_DESCRIPTORS} is the least: raise the "
+            "hard limit (ulimit -Hn, LimitNOFILE=)"
+        )
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):

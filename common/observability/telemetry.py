@@ -1,7 +1,6 @@
 """Logs, counters, and the monitor of the event loop."""
 
 import asyncio
-import io
 import json
 import logging
 import sys
@@ -15,7 +14,7 @@ import structlog
 from hedgerow.common.metrics.histogram import LAG_BOUNDS, Histogram
 from hedgerow.common.observability.current_trace import add_trace_id
 from hedgerow.common.observability.printable import printable, printable_lines
-from hedgerow.common.observability.steady_stream import SteadyStream
+from hedgerow.common.observability.steady_stream import steadied
 from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
@@ -171,15 +170,11 @@ def keep_output_steady(form: Literal["console", "json"]) -> None:
 
 
 def _steady(stream: TextIO, form: Literal["console", "json"]) -> TextIO:
-    """A stream that does not raise if the disk is full."""
+    """A stream that does not raise if the disk is full, and waits for no reader."""
 
     def note(num_lost: int) -> str:
         if form == "json":
             return json.dumps({"event": "log_lines_lost", "level": "warning", "lost": num_lost})
         return f"log_lines_lost lost={num_lost}"
 
-    try:
-        descriptor = stream.fileno()
-    except (AttributeError, io.UnsupportedOperation, ValueError):  # a replacement without a file
-        return stream
-    return SteadyStream(descriptor, note)  # type: ignore[return-value] # it has all that is used
+    return steadied(stream, note)

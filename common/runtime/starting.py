@@ -1,5 +1,6 @@
 """Starts a program, whose modules take some tenths of a second to import."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,6 +26,21 @@ def start(module: str, prepare: Callable[[], object] | None = None) -> None:
     if is_usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     program.run()
+
+
+def open_missing_streams() -> None:
+    """Open those of the standard streams that are closed (`<&-`, `>&-`), for programs that serve.
+
+    Else a file or a connection that is opened later would get such a descriptor, and with it what
+    is printed, or be closed in a child, which has standard streams of its own.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # becomes the lowest that is free: this one
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open until the end
 
 
 def import_structlog() -> None:

@@ -17,14 +17,17 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.snapshots.manifest import Manifest
 
 EVENT = "snapshots"
+LEASE_S = 30.0
 
 _log = structlog.get_logger()
 
 _NEWEST, _WANTED, _BEGUN, _FAILED = b"newest", b"wanted_at_ms", b"begun", b"failed"
 
 # Begin an attempt if it is the next one and none is running. Returns whether it was begun.
+# A lease that would last longer than a new one is of before the server's clock was set back.
 _BEGIN = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local left = redis.call('PTTL', KEYS[2])
+if left > 0 and left <= tonumber(ARGV[3]) then return 0 end
 if (redis.call('HGET', KEYS[1], 'begun') or '0') ~= ARGV[1] then return 0 end
 redis.call('HINCRBY', KEYS[1], 'begun', 1)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
@@ -45,7 +48,8 @@ class SnapshotFacts(NamedTuple):
     Attributes:
         id: its name on the target.
         position: id of the last log entry in it.
-        made_at_ms: when it was begun, on the Redis server's clock.
+        made_at_ms: when it was begun, on the Redis server's clock; later than those before it, even
+            if that clock was set back.
         documents: the number of documents in it.
         num_bytes: its size.
     """
@@ -89,6 +93,25 @@ class SnapshotStatus(NamedTuple):
     failed_at_ms: int = 0
     num_kept: int = 0
 
+    def next_made_at_ms(self, now_ms: int) -> int:
+        """When a snapshot that begins now counts as made: `now_ms`, on the Redis server's clock.
+
+        If that clock was set back, the time is later: snapshots sort by it, and the newest must not
+        pass for older than those that it replaces.
+        """
+        return max(now_ms, self._newest_ms + 1, self.wanted_at_ms)
+
+    def next_wanted_at_ms(self, now_ms: int) -> int:
+        """When a snapshot that is requested now counts as requested.
+
+        None that was made, requested or begun before is as late.
+        """
+        return max(now_ms, self._newest_ms + 2, self.wanted_at_ms + 1)
+
+    @property
+    def _newest_ms(self) -> int:
+        return self.newest.made_at_ms if self.newest else 0
+
 
 class SnapshotRecords:
     """Reads and writes the state of snapshots.
@@ -104,6 +127,10 @@ class SnapshotRecords:
         """The Redis server's clock."""
         return await self._control.now_ms()
 
+    async def next_made_at_ms(self, shard: int) -> int:
+        """When a snapshot that begins now counts as made (`SnapshotStatus`)."""
+        return (await self.status([shard]))[shard].next_made_at_ms(await self.now_ms())
+
     async def status(self, shards: Iterable[int]) -> dict[int, SnapshotStatus]:
         """The state of these shards' snapshots."""
         asked = list(shards)
@@ -111,38 +138,41 @@ class SnapshotRecords:
         for shard in asked:
             commands += [
                 ("HMGET", self._keys.snapshots(shard), _NEWEST, _WANTED, _BEGUN, _FAILED),
-                ("EXISTS", self._keys.snapshot_lease(shard)),
+                ("PTTL", self._keys.snapshot_lease(shard)),
             ]
         replies = await self._control.pipeline(commands)
         all_kept = await self._control.pipeline_of_shards(
             [(shard, ("HGET", self._keys.trimmed(shard), "kept")) for shard in asked]
         )
         return {
-            shard: _status_of(*facts, is_running=bool(lease), num_kept=int(kept or 0))
-            for shard, facts, lease, kept in zip(
+            shard: _status_of(
+                *facts, is_running=0 < left_ms <= LEASE_S * 1000, num_kept=int(kept or 0)
+            )
+            for shard, facts, left_ms, kept in zip(
                 asked, replies[::2], replies[1::2], all_kept, strict=True
             )
         }
 
     async def want(self, shards: Iterable[int]) -> int:
         """Request a snapshot of each of these shards; return when that was, in ms."""
-        now_ms = await self.now_ms()
+        found, now_ms = await self.status(shards), await self.now_ms()
+        wanted_ms = max((one.next_wanted_at_ms(now_ms) for one in found.values()), default=now_ms)
         await self._control.pipeline(
             [
-                *(("HSET", self._keys.snapshots(shard), _WANTED, now_ms) for shard in shards),
+                *(("HSET", self._keys.snapshots(shard), _WANTED, wanted_ms) for shard in found),
                 ("PUBLISH", self._keys.events, EVENT),
             ]
         )
-        return now_ms
+        return wanted_ms
 
-    async def begin(self, shard: int, begun: int, holder: str, lease_s: float) -> bool:
+    async def begin(self, shard: int, begun: int, holder: str) -> bool:
         """Take the lease for the attempt after the first `begun` ones.
 
         Returns:
             False if another worker has begun it, or one is being made.
         """
         keys = (self._keys.snapshots(shard), self._keys.snapshot_lease(shard))
-        lease_ms = int(lease_s * 1000)
+        lease_ms = int(LEASE_S * 1000)
         # Not sent twice: the second would find the lease of the first, and fail.
         return bool(
             await self._control.execute(
@@ -150,11 +180,11 @@ class SnapshotRecords:
             )
         )
 
-    async def renew(self, shard: int, holder: str, lease_s: float) -> bool:
+    async def renew(self, shard: int, holder: str) -> bool:
         """Renew the lease; return False if it has expired."""
         key = self._keys.snapshot_lease(shard)
         return bool(
-            await self._control.execute("EVAL", _RENEW, 1, key, holder, int(lease_s * 1000))
+            await self._control.execute("EVAL", _RENEW, 1, key, holder, int(LEASE_S * 1000))
         )
 
     async def release(self, shard: int, holder: str) -> None:
@@ -176,7 +206,8 @@ class SnapshotRecords:
 
     async def fail(self, shard: int, error: str) -> None:
         """Record why an attempt failed."""
-        failed = json.dumps([await self.now_ms(), error])
+        wanted_ms = (await self.status([shard]))[shard].wanted_at_ms
+        failed = json.dumps([max(await self.now_ms(), wanted_ms), error])
         await self._control.pipeline(
             [
                 ("HSET", self._keys.snapshots(shard), _FAILED, failed),

@@ -1,7 +1,7 @@
 """When a split goes on to its next state. Pure.
 
     copying ► sealed ► switched ► retiring ► removing ► done
-        └► abandoning ► done                                (cancelled, or a copy has failed)
+        └► abandoning ► done              (cancelled, or a copy has failed, or a disk was full)
 
 Until `retiring`, the source has everything that was acknowledged: `sealed` and `switched`, in which
 writes are held back, fall back to `copying` if they take too long. From `retiring` on, the target
@@ -51,6 +51,7 @@ class Seen(NamedTuple):
         source_workers: live workers that serve the source.
         target_workers: live workers that serve the target.
         pinned: of the source's workers, those that did not join.
+        full_disks: live workers, of either, whose disk is full.
         failure: why not all of that could be found, or the source's logs not be sealed or opened,
             since a server of Redis does not answer; "" if it was.
     """
@@ -65,6 +66,7 @@ class Seen(NamedTuple):
     source_workers: Collection[str] = ()
     target_workers: Collection[str] = ()
     pinned: Collection[str] = ()
+    full_disks: Collection[str] = ()
     failure: str = ""
 
 
@@ -115,6 +117,9 @@ def next_step(layout: ClusterLayout, seen: Seen, now_ms: int) -> Step:
     split = layout.split
     if split is None:
         return Step(None)
+    if seen.full_disks and split.state is SplitState.COPYING and not seen.failure:
+        # Its copies take room that writes need, and may never have enough.
+        return Step(abandon(layout, f"the disk of {_names(seen.full_disks)} was full", now_ms))
     since_ms = now_ms - split.changed_at_ms
     waits_for = _missing(split, seen, since_ms)
     if not waits_for:

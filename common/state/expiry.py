@@ -1,18 +1,9 @@
 """By which field the documents of a collection expire, and which gateway deletes them."""
 
-from typing import Final
-
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
-
-# Take a lease, or renew one's own.
-_HOLD: Final = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
+from hedgerow.common.state.versioned import hold_lease
 
 
 class ExpiryStore:
@@ -50,10 +41,7 @@ class ExpiryStore:
 
     async def hold_lease(self, gateway: str, hold_s: float) -> bool:
         """Take or renew the lease of the gateway that deletes; return whether it has it now."""
-        is_held = await self._control.execute(
-            "EVAL", _HOLD, 1, self._keys.expiry_lease, gateway, int(hold_s * 1000)
-        )
-        return bool(is_held)
+        return await hold_lease(self._control, self._keys.expiry_lease, gateway, hold_s)
 
     async def now_ms(self) -> int:
         """The time by Redis's clock, in ms since 1970."""

@@ -198,7 +198,8 @@ def index(
             state = "exists" if found is not None else "would be created"
             sys.stdout.write(f"nothing was written; the collection {collection} {state}\n")
         if rejected.total and not loaded.accepted:
-            is_left_empty = found is None and _describe(client, collection) is not None
+            may_be_new = found is None and not dry_run
+            is_left_empty = may_be_new and _describe(client, collection) is not None
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
         if rejected.total and not allow_rejects:

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
 from hedgerow.common.observability.printable import printable
-from hedgerow.common.runtime.starting import import_structlog
+from hedgerow.common.runtime.starting import import_structlog, open_missing_streams
 
 OTHER_FAILURE: Final = 1
 USAGE: Final = 2
@@ -226,6 +226,7 @@ class LazyCommands(TyperGroup):
     def _function(self, name: str) -> Any:
         module, _, function = self.table[name][0].partition(":")
         if name in _SERVING:
+            open_missing_streams()
             import_structlog()
         return getattr(import_module(module), function)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple, TextIO
 
 from hedgerow.common.observability.printable import printable
+from hedgerow.common.observability.steady_stream import steadied
 
 _CLEAR_LINE = "\r\x1b[2K"
 
@@ -43,8 +44,10 @@ class Terminal:
     """
 
     def __init__(self, output: TextIO | None = None) -> None:
-        """Print to `output`; by default the standard output."""
-        self._output = sys.stdout if output is None else output
+        """Print to `output`; by default the standard output, without ever waiting for a reader."""
+        self._output = (
+            steadied(sys.stdout, _lost, sys.stdout.encoding) if output is None else output
+        )
         self.is_terminal = self._output.isatty()
         is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._has_colours = self.is_terminal and not is_plain
@@ -90,6 +93,10 @@ class Terminal:
         with contextlib.suppress(OSError):
             self._output.write(text)
             self._output.flush()
+
+
+def _lost(num_lines: int) -> str:
+    return f"({num_lines} lines were not shown, since nothing took them)"
 
 
 def _is_number(cell: str) -> bool:

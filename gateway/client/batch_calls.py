@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.gateway.client.calls import Call, SearchOptions
-from hedgerow.gateway.client.calls.call import deadline_in_s, json_of
+from hedgerow.gateway.client.calls.call import as_texts, deadline_in_s, json_of
 from hedgerow.gateway.client.reply import Reply, error_of
 from hedgerow.gateway.shapes.answer import SearchAnswer
 
@@ -44,7 +44,7 @@ def search_batch(
     """Send several searches in one request."""
     body: dict[str, object] = {
         "searches": [
-            {name: value for name, value in search.items() if value is not None}
+            as_texts({name: value for name, value in search.items() if value is not None})
             for search in searches
         ]
     }

@@ -1,5 +1,6 @@
 """Splits of the cluster's shards, for operators: begins one, cancels it, says how far it is."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from hedgerow.common.errors import ConflictError, NotFoundError, WireError
@@ -29,6 +30,7 @@ class SplitAdmin:
         registry: Registry,
         num_shards: int,
         expiry_s: float,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         """Split the shards of a cluster.
 
@@ -38,7 +40,9 @@ class SplitAdmin:
             registry: has the heartbeats of that layout's workers.
             num_shards: its shards.
             expiry_s: `worker.heartbeat_expiry_s`.
+            check_room: raises if a disk or memory runs out: a split needs twice the disk space.
         """
+        self._check_room = check_room
         self._control = control
         self._keys = keys
         self._registry = registry
@@ -79,9 +83,11 @@ class SplitAdmin:
 
         Raises:
             ConflictError: a split is in progress, or some process cannot take part in one.
+            InsufficientStorageError: a disk or memory runs out.
         """
         layout = await self._read()
         await self._check(layout)
+        self._check_room()
         await self._registry.allow_layouts()
         begun = begin(layout, await self._control.now_ms())
         if not await self._store.write(begun, layout.version):

@@ -30,7 +30,6 @@ from hedgerow.common.tasks import end
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 
-LEASE_S = 30.0
 RENEW_S = 5.0
 POLL_S = 0.05
 
@@ -82,7 +81,7 @@ class SnapshotMaker:
             HedgerowError: the snapshot could not be made; the reason is recorded in Redis.
         """
         lease = _Lease(secrets.token_hex(8))
-        if not await self._records.begin(shard, begun, lease.holder, LEASE_S):
+        if not await self._records.begin(shard, begun, lease.holder):
             return None
         renewing = asyncio.create_task(self._hold(shard, lease), name="snapshot lease")
         try:
@@ -99,7 +98,7 @@ class SnapshotMaker:
             await self._records.release(shard, lease.holder)
 
     async def _make(self, shard: int, num_shards: int, lease: "_Lease") -> SnapshotFacts | None:
-        made_at_ms = await self._records.now_ms()
+        made_at_ms = await self._records.next_made_at_ms(shard)
         snapshot = snapshot_id(made_at_ms, secrets.token_hex(3))
         folder = self._folder / str(shard) / snapshot
         await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
@@ -123,7 +122,7 @@ class SnapshotMaker:
                 ),
                 tuple(files),
             )
-            if not await self._records.renew(shard, lease.holder, LEASE_S):
+            if not await self._records.renew(shard, lease.holder):
                 _log.warning("snapshot_given_up", shard=shard, reason="another replica took over")
                 return None
             await self._call(lambda: self._store.commit(manifest))
@@ -155,7 +154,7 @@ class SnapshotMaker:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                if not await self._records.renew(shard, lease.holder, LEASE_S):
+                if not await self._records.renew(shard, lease.holder):
                     lease.end()
             except HedgerowError as error:  # Redis may come back before the lease runs out
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))

@@ -30,7 +30,7 @@ from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.snapshots.maker import SnapshotMaker
-from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue
+from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue, newest_age_s
 
 TELL_OVERDUE_S = 60.0
 SOON_S = 0.05  # between two looks whether a snapshot can be made that others wait for
@@ -88,7 +88,7 @@ class Snapshots:
         self._newest: dict[int, SnapshotFacts | None] = {}
         self._first: dict[int, SnapshotFacts | None] = {}  # the newest one when it was opened
         self._settled: dict[int, str] = {}
-        self._seen_at_ms: dict[int, int] = {}
+        self._known_since: dict[int, _KnownSince] = {}
         self._first_soon: set[int] = set()
         self._throttle = Throttle(TELL_OVERDUE_S)
         self._absent: dict[int, AbsentReplicas] = {}
@@ -139,7 +139,7 @@ class Snapshots:
         self._newest.pop(shard, None)
         self._first.pop(shard, None)
         self._settled.pop(shard, None)
-        self._seen_at_ms.pop(shard, None)
+        self._known_since.pop(shard, None)
         self._absent.pop(shard, None)
 
     async def _newest_on_target(self, shard: int) -> Manifest | None:
@@ -247,11 +247,12 @@ class Snapshots:
             if shard not in self._applier.states:
                 continue  # let go of meanwhile
             self._newest[shard] = one.newest
-            seen_at_ms = self._seen_at_ms.setdefault(shard, now_ms)
+            known = self._known_since.setdefault(shard, _KnownSince())
+            newest_s, failed_s = known.ages_s(one, asyncio.get_running_loop().time())
             if not await self._is_fit(shard):
                 continue
             state = self._applier.states[shard]
-            now = ShardNow(state.position, self._applier.kept(shard), seen_at_ms)
+            now = ShardNow(state.position, self._applier.kept(shard), newest_s, failed_s)
             if is_due(now, one, now_ms, self._settings.snapshots):
                 await enqueue(shard, one.begun)
             if is_overdue(now, one, now_ms, self._settings.snapshots):
@@ -286,8 +287,24 @@ class Snapshots:
             _log.error(
                 "snapshot_overdue",
                 shard=shard,
-                age_s=round((now_ms - newest.made_at_ms) / 1000) if newest else None,
+                age_s=round(newest_age_s(now, status, now_ms)) if newest else None,
                 log_entries_kept=now.kept,
                 reason=status.error,
                 hint="the log grows until there is a snapshot; see docs/operations.md",
             )
+
+
+class _KnownSince:
+    """For how long a shard's newest snapshot, and its last failure, have been known."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[SnapshotFacts | None, float] | None = None
+        self._failed: tuple[int, float] | None = None
+
+    def ages_s(self, status: SnapshotStatus, now: float) -> tuple[float, float]:
+        """Return both ages, in s; `now` is the loop's time, which is never set."""
+        if self._newest is None or self._newest[0] != status.newest:
+            self._newest = status.newest, now
+        if self._failed is None or self._failed[0] != status.failed_at_ms:
+            self._failed = status.failed_at_ms, now
+        return now - self._newest[1], now - self._failed[1]

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.machine.disk import DiskState
+from hedgerow.common.machine.shortage import DISK, Shortage
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
@@ -196,6 +198,9 @@ class SplitDriver:
             source_workers=source.keys(),
             target_workers=target.keys(),
             pinned=[worker for worker, beat in source.items() if not beat.joins],
+            full_disks={
+                beat.id for beat in (*source.values(), *target.values()) if _has_full_disk(beat)
+            },
         )
 
     async def _live(self, layout: int) -> dict[str, Heartbeat]:
@@ -349,6 +354,11 @@ def _unserved(
         for shard in range(split.target.num_shards)
         if now[shard] < max(1, before[shard % num_old])
     ]
+
+
+def _has_full_disk(worker: Heartbeat) -> bool:
+    known = map(Shortage.from_json, worker.shortages)
+    return any(one and (one.resource, one.state) == (DISK, DiskState.FULL) for one in known)
 
 
 def _is_in(gateway: GatewayHeartbeat, layout: int) -> bool:

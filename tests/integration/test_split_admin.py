@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hedgerow.common.errors import ConfigurationError, ConflictError
+from hedgerow.common.errors import ConfigurationError, ConflictError, InsufficientStorageError
+from hedgerow.common.machine.shortage import Shortage
 from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
@@ -18,6 +19,7 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, cur
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.operations.splits import SplitAdmin
+from hedgerow.shard_worker.splitting.driver import SplitDriver
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -172,3 +174,36 @@ async def test_a_process_that_starts_gets_the_layout_that_is_searched(
         await Registry(control, keys).cluster(16)
     with pytest.raises(ConfigurationError, match="no layout 0 any more"):
         await scene.registry.cluster()
+
+
+async def test_no_split_begins_without_room(
+    control: RedisClient, key_prefix: str, scene: Scene
+) -> None:
+    """While a disk or memory runs out, it is refused, and nothing has changed."""
+
+    def refuse() -> None:
+        raise InsufficientStorageError("the disk of w is full", [])
+
+    admin = SplitAdmin(
+        control, Keys(key_prefix), scene.registry, 4, expiry_s=5.0, check_room=refuse
+    )
+    with pytest.raises(InsufficientStorageError, match="disk of w"):
+        await admin.begin()
+    assert await scene.layouts.read() is None
+    assert (await scene.admin.begin())["split"] is not None
+
+
+@pytest.mark.parametrize(("state", "is_given_up"), [("full", True), ("low", False)])
+async def test_a_split_that_fills_a_disk_is_given_up(
+    control: RedisClient, key_prefix: str, scene: Scene, state: str, is_given_up: bool
+) -> None:
+    """The worker that moves it on sees it in the heartbeats; a disk that is low does not end it."""
+    await scene.admin.begin()
+    await scene.beat("other", shortages=[Shortage("disk", state, "why", 1).to_json()])
+    driver = SplitDriver(control, Keys(key_prefix), "w", 5.0)
+    before = await scene.layouts.read()
+    assert before is not None
+    await driver.step(before)
+    split = (await scene.admin.describe())["split"]
+    assert (split["state"] == "abandoning") is is_given_up
+    assert (split["fell_back"] == "the disk of other was full") is is_given_up

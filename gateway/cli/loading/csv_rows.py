@@ -17,6 +17,8 @@ CHARS_TO_GUESS_FROM: Final = 2 * 1024 * 1024  # a character may be a cell, of si
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 007 is a code, not a number
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# Spreadsheets write these where the comma is the decimal point, or for "text".
+_OTHER_SEPARATORS: Final = {"\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -84,12 +86,23 @@ def _documents(
         raise BadRequestError("SOURCE", f"the header in line 1 {header.reason}")
     if any(_is_broken(column) for column in columns):
         raise BadRequestError("SOURCE", "the header in line 1 is not UTF-8")
+    separator = _other_separator(columns[0]) if len(columns) == 1 else ""
+    if separator and columns != [id_field]:
+        reason = (
+            f"has {separator} in line 1, and no comma; the columns of CSV are separated by commas"
+        )
+        raise BadRequestError("SOURCE", reason)
     if "" in columns or len(set(columns)) < len(columns):
         raise BadRequestError("SOURCE", "line 1 must give each column a name of its own")
     first = _first(records)
     types = {**_guess(columns, [record.cells for record in first]), **fields, id_field: "text"}
     for record in itertools.chain(first, records):
         yield _row(record, columns, types)
+
+
+def _other_separator(header: str) -> str:
+    """What separates columns in place of commas; "" if nothing known does."""
+    return next((name for char, name in _OTHER_SEPARATORS.items() if char in header), "")
 
 
 def _first(records: Iterator[_Record]) -> list[_Record]:

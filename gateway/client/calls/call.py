@@ -50,6 +50,18 @@ def given(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
+def as_texts(members: Mapping[str, T]) -> Mapping[str, T]:
+    """Return the members of a search, of which none may be bytes.
+
+    Raises:
+        BadRequestError: one is; JSON would have it as Base64, which nobody means to search for.
+    """
+    for name, value in members.items():
+        if isinstance(value, bytes | bytearray | memoryview):
+            raise BadRequestError(name, "is bytes; give a text, such as value.decode()")
+    return members
+
+
 def deadline_parameter(deadline_ms: float | None) -> dict[str, str] | None:
     """Return the parameter of a deadline, if there is one."""
     return None if deadline_ms is None else {"deadline_ms": str(deadline_ms)}

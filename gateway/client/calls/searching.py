@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 from hedgerow.gateway.client.calls.call import (
     Call,
     answer,
+    as_texts,
     deadline_in_s,
     deadline_parameter,
     given,
@@ -94,7 +95,7 @@ def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAn
         f"{path_of_collection(collection)}/search",
         answer(SearchAnswer),
         deadline_in_s(options.get("deadline_ms")),
-        body=json_of(body),
+        body=json_of(as_texts(body)),
     )
 
 

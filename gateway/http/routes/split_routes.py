@@ -27,7 +27,7 @@ def split_routes(gateway: GatewayPort) -> Router:
     @router.post(
         "/v1/split",
         summary="Double the number of shards",
-        responses=answers(202, SplitAnswer, 400, 409, 503),
+        responses=answers(202, SplitAnswer, 400, 409, 503, 507),
     )
     async def begin_split(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hedgerow.common.machine.descriptors import raise_descriptor_limit
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.machine.descriptors import MIN_DESCRIPTORS, raise_descriptor_limit
 
 Limits = tuple[int, int]
 
@@ -40,3 +41,14 @@ def test_a_limit_that_cannot_be_raised_counts(monkeypatch: pytest.MonkeyPatch) -
     """If the system refuses, the limit in force is returned."""
     limited(monkeypatch, (1024, resource.RLIM_INFINITY), refuse=True)
     assert raise_descriptor_limit() == 1024
+
+
+def test_too_low_a_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer than a gateway or a worker needs, the start fails, and says what to raise."""
+    limited(monkeypatch, (48, MIN_DESCRIPTORS - 1))
+    with pytest.raises(
+        ConfigurationError, match=rf"no more than {MIN_DESCRIPTORS - 1} files .*-Hn"
+    ):
+        raise_descriptor_limit()
+    limited(monkeypatch, (48, MIN_DESCRIPTORS))
+    assert raise_descriptor_limit() == MIN_DESCRIPTORS

@@ -1,6 +1,9 @@
-"""Log lines on a full disk."""
+"""Log lines on a full disk, and for readers who do not read."""
 
 import os
+import pty
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,15 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return one
 
 
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe's ends, to read and to write."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
 def test_lines_come_through_as_they_are(tmp_path: Path) -> None:
     """What is written is in the file at once, without a flush; half characters are escaped."""
     with (tmp_path / "log").open("wb") as file:
@@ -61,3 +73,43 @@ def test_a_full_disk_raises_nothing_and_is_told_when_it_ends(disk: Disk) -> None
     stream.write("fifth\n")
     assert disk.written.decode().splitlines()[-4:] == ["s", "lost 2", "fourth", "fifth"]
     assert stream.num_lost == 0
+
+
+def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> None:
+    """What a full pipe has no room for is dropped at once; once it is read, lines come again."""
+    reader, writer = pipe
+    stream = SteadyStream(writer, note)
+    line = "x" * 99 + "\n"
+    for _ in range(10_000):  # a million bytes, while a pipe takes 64 KiB
+        stream.write(line)
+    assert stream.num_lost > 1000
+    first = os.read(reader, 1_000_000)
+    stream.write("again\n")
+    told = f"lost {10_000 - first.count(line.encode())}"
+    assert os.read(reader, 1_000_000).decode().splitlines() == ["", told, "again"]
+
+
+def test_a_terminal_at_ctrl_s_stops_nothing() -> None:
+    """While a terminal shows nothing more, lines are dropped and counted."""
+    master, slave = pty.openpty()
+    try:
+        stream = SteadyStream(slave, note)
+        assert stream.isatty()
+        stream.write("shown\n")
+        assert os.read(master, 100) == b"shown\r\n"
+        termios.tcflow(slave, termios.TCOOFF)
+        stream.write("hidden\n")
+        assert stream.num_lost == 1
+        termios.tcflow(slave, termios.TCOON)
+        stream.write("again\n")
+        assert os.read(master, 100).decode().split() == ["lost", "1", "again"]
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_an_encoding_that_lacks_a_character_shows_its_number(tmp_path: Path) -> None:
+    """Where the locale has no such character, it is escaped, and the line is written."""
+    with (tmp_path / "log").open("wb") as file:
+        SteadyStream(file.fileno(), note, "ascii").write("draining …\n")
+    assert (tmp_path / "log").read_bytes() == b"draining \\u2026\n"

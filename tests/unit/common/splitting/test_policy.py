@@ -39,6 +39,7 @@ seen_things = st.builds(
     source_workers=names,
     target_workers=names,
     pinned=names,
+    full_disks=st.sampled_from([[], [], [], ["a"]]),
     failure=st.sampled_from(["", "", "", "no answer"]),
 ) | st.just(READY)
 
@@ -192,6 +193,17 @@ def test_only_a_split_that_copies_can_be_abandoned() -> None:
     split = begin(ended, 8).split
     assert split is not None
     assert split.target.id == 2
+
+
+def test_a_full_disk_ends_a_split_that_copies_and_no_other() -> None:
+    """Its copies take room that writes need; what takes over has none to give back."""
+    full = READY._replace(full_disks=["w1", "w0"])
+    given_up = go_on(at(SplitState.COPYING), full)
+    assert given_up.split is not None
+    assert given_up.split.state is SplitState.ABANDONING
+    assert given_up.split.reason == "the disk of w0, w1 was full"
+    for state in (SplitState.SEALED, SplitState.SWITCHED, SplitState.RETIRING):
+        assert next_step(at(state), full, 0) == next_step(at(state), READY, 0)
 
 
 @settings(max_examples=300)

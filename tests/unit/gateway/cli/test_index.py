@@ -443,6 +443,10 @@ def test_a_dry_run_needs_no_gateway(command: CommandLine, tmp_path: Path) -> Non
     assert ended.code == 0
     assert "as for a new collection" in ended.err
     assert "2 documents accepted" in ended.out
+    source = write(tmp_path / "films.jsonl", {})
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1] == "gateway: no document was accepted"
 
 
 def test_a_dry_run_checks_by_the_fields_that_a_collection_has(

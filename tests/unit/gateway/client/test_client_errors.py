@@ -115,6 +115,17 @@ def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
         ask("list_quarantine")
 
 
+@pytest.mark.parametrize("member", ["query", "filter"])
+def test_bytes_are_no_text_to_search_for(ask: EitherClient, member: str) -> None:
+    """Bytes in place of a text are an error that names the member; JSON would have their Base64."""
+    search: dict[str, Any] = {"query": "wing", member: b"wing"}
+    with pytest.raises(BadRequestError, match="is bytes") as raised:
+        ask("search", "films", **search)
+    assert raised.value.field == member
+    with pytest.raises(BadRequestError, match="is bytes"):
+        ask("search_batch", [{"collection": "films", **search}])
+
+
 @pytest.mark.parametrize("deadline_ms", [math.nan, math.inf, -math.inf])
 def test_a_deadline_that_is_no_time_is_named(ask: EitherClient, deadline_ms: float) -> None:
     """Nothing can be waited for that long, and it is no JSON."""

@@ -25,6 +25,9 @@ def at(seconds_after: float) -> int:
     return MADE.made_at_ms + int(seconds_after * 1000)
 
 
+FAILED = SnapshotStatus(MADE, failed_at_ms=at(9000))
+
+
 @pytest.mark.parametrize(
     ("shard", "status", "after_s", "settings", "expected"),
     [
@@ -40,8 +43,13 @@ def at(seconds_after: float) -> int:
         (ShardNow("6-0", 100, 0), SnapshotStatus(MADE), 1.0, BY_COMMAND, True),
         # one at a time, and not at once after a failure
         (CHANGED, SnapshotStatus(MADE, is_running=True), 1e6, HOURLY, False),
-        (CHANGED, SnapshotStatus(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S / 2, HOURLY, False),
-        (CHANGED, SnapshotStatus(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S, HOURLY, True),
+        (CHANGED, FAILED, 9000 + RETRY_S / 2, HOURLY, False),
+        (CHANGED, FAILED, 9000 + RETRY_S, HOURLY, True),
+        # the clock was set back: what has been is to come, for as long as this worker has known it
+        (ShardNow("6-0", 1, 3599.0), SnapshotStatus(MADE), -1e6, HOURLY, False),
+        (ShardNow("6-0", 1, 3600.0), SnapshotStatus(MADE), -1e6, HOURLY, True),
+        (ShardNow("6-0", 1, 1e5, RETRY_S / 2), FAILED, -1e6, HOURLY, False),
+        (ShardNow("6-0", 1, 1e5, RETRY_S), FAILED, -1e6, HOURLY, True),
     ],
 )
 def test_when_a_snapshot_is_due(
@@ -57,12 +65,11 @@ def test_when_a_snapshot_is_due(
 
 def test_the_first_snapshot_does_not_wait_long() -> None:
     """A shard without any is copied soon after a worker first looks, and an empty one is not."""
-    seen = ShardNow("6-0", 1, at(0))
-    assert not is_due(seen, SnapshotStatus(), at(FIRST_AFTER_S - 1), HOURLY)
-    assert is_due(seen, SnapshotStatus(), at(FIRST_AFTER_S), HOURLY)
-    empty = ShardNow(START, 0, at(0))
-    assert not is_due(empty, SnapshotStatus(), at(1e6), HOURLY)
-    assert not is_overdue(empty, SnapshotStatus(), at(1e6), HOURLY)
+    assert not is_due(ShardNow("6-0", 1, FIRST_AFTER_S - 1), SnapshotStatus(), at(0), HOURLY)
+    assert is_due(ShardNow("6-0", 1, FIRST_AFTER_S), SnapshotStatus(), at(0), HOURLY)
+    empty = ShardNow(START, 0, 1e6)
+    assert not is_due(empty, SnapshotStatus(), at(0), HOURLY)
+    assert not is_overdue(empty, SnapshotStatus(), at(0), HOURLY)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,8 @@ def test_the_first_snapshot_does_not_wait_long() -> None:
         (UNCHANGED, 1e9, HOURLY, False),
         (CHANGED, 1e9, BY_COMMAND, False),
         (ShardNow("6-0", 200, 0), 1.0, BY_COMMAND, True),
+        (ShardNow("6-0", 1, 3 * 3600.0 - 1), -1e6, HOURLY, False),
+        (ShardNow("6-0", 1, 3 * 3600.0), -1e6, HOURLY, True),
     ],
 )
 def test_when_a_snapshot_is_overdue(

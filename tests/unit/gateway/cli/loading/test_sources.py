@@ -163,6 +163,19 @@ def test_bad_csv_rows_do_not_stop_the_others(tmp_path: Path) -> None:
     assert lines[4] == (6, {"id": "5", "title": "\u00e9"})
 
 
+@pytest.mark.parametrize(
+    ("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")]
+)
+def test_a_file_with_other_separators_says_which(separator: str, name: str) -> None:
+    """A header without commas that has another usual separator is refused, with its name."""
+    written = io.BytesIO(f"id{separator}title\n1{separator}wing, and lift\n".encode())
+    with pytest.raises(BadRequestError, match=f"{name} in line 1"):
+        list(csv_rows(written, "id", {}, 1000))
+    only = io.BytesIO(f"a{separator}b\n1\n".encode())  # the column of ids may have any name
+    (row,) = csv_rows(only, f"a{separator}b", {}, 1000)
+    assert (row.document, row.reason) == ({f"a{separator}b": "1"}, "")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_csv_header_in_another_encoding_is_named(encoding: str) -> None:
     """A spreadsheet saves "Unicode text" like this."""
