@@ -4,17 +4,25 @@
 # depend on file times. They are copied into the final stage, which contains neither build tools nor
 # package caches.
 
-FROM python:3.13-slim AS build
+FROM python:3.13-slim AS pip
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-RUN python -m venv --without-pip /opt/backend && python -m venv --without-pip /opt/hedgerow \
- && python -m venv --without-pip /opt/audit
 
-COPY requirements-build.lock requirements-audit.lock requirements.lock ./
-RUN python -m pip --python /opt/backend install --require-hashes --requirement requirements-build.lock
-RUN python -m pip --python /opt/audit install --require-hashes --only-binary :all: \
+# What writes the bill of materials. Installed while the next stage installs the rest; used once, so
+# not compiled.
+FROM pip AS audit
+RUN python -m venv --without-pip /opt/audit
+COPY requirements-audit.lock ./
+RUN python -m pip --python /opt/audit install --no-compile --require-hashes --only-binary :all: \
         --requirement requirements-audit.lock
+
+
+FROM pip AS build
+RUN python -m venv --without-pip /opt/backend && python -m venv --without-pip /opt/hedgerow
+
+COPY requirements-build.lock requirements.lock ./
+RUN python -m pip --python /opt/backend install --require-hashes --requirement requirements-build.lock
 RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes --only-binary :all: \
         --requirement requirements.lock \
  && /opt/hedgerow/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
@@ -33,7 +41,8 @@ RUN export SOURCE_DATE_EPOCH=1577836800 \
         /opt/hedgerow/lib/python3*/site-packages/hedgerow
 
 # The bill of materials, from the installed packages; without a time, so that it is reproducible.
-RUN mkdir -p /opt/hedgerow/share/hedgerow \
+RUN --mount=type=bind,from=audit,source=/opt/audit,target=/opt/audit \
+    mkdir -p /opt/hedgerow/share/hedgerow \
  && /opt/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
         --output-reproducible --output-format JSON \
         --output-file /opt/hedgerow/share/hedgerow/sbom.cdx.json /opt/hedgerow/bin/python \

@@ -233,10 +233,29 @@ def test_the_checks_of_a_change_run_every_ring() -> None:
     """What must pass before a change lands leaves no ring of tests out."""
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     made = set(re.findall(r"^make --no-print-directory (\S+)", run, re.MULTILINE))
-    depends = re.search(r"^test:(.*?)##", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert depends is not None
     rings = {name for name in LISTED if name.startswith("test-")}
-    assert rings <= made | set(depends[1].split() if "test" in made else [])
+    assert rings <= made | (_rings_of_test() if "test" in made else set())
+
+
+def _rings_of_test() -> set[str]:
+    """The rings that `make test` runs: one after the other, and side by side."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    depends = re.search(r"^test: (.*?) +##", text, re.MULTILINE)
+    beside = re.search(
+        r"^unit-and-containers:.*\n\t.*tests\.support\.side_by_side (.*)", text, re.MULTILINE
+    )
+    assert depends
+    assert beside
+    found = set(depends[1].split())
+    if "unit-and-containers" in found:
+        found |= set(re.findall(r"\"\$\(RING\) (test-\S+)\"", beside[1]))
+    return found
+
+
+def test_make_test_runs_three_rings() -> None:
+    """Two of them side by side."""
+    expected = {"test-unit", "test-integration", "test-containers"}
+    assert expected == {name for name in _rings_of_test() if name.startswith("test-")}
 
 
 def test_the_ring_of_unit_tests_runs_each_test_once() -> None:

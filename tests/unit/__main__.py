@@ -5,13 +5,12 @@ begun. These tests do not wait, so what counts is their CPU time. With pytest-xd
 would collect all, and send what becomes of each to one more process: an eighth of the whole.
 """
 
-import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.side_by_side import run
 from tests.unit.shares import CLAIMS_VARIABLE, VARIABLE
 
 MOST_PROCESSES = 4
@@ -26,25 +25,10 @@ def main() -> int:
         The exit status of pytest: the first that is an error, if there is one. A share without a
         selected test is none.
     """
-    count = min(_num_cores(), MOST_PROCESSES)
-    with contextlib.ExitStack() as stack:
-        claims = stack.enter_context(tempfile.TemporaryDirectory())
-        said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    _command(number), env=_env(number, count, claims), stdout=output, stderr=output
-                )
-            )
-            for number, output in enumerate([None, *said])
-        ]
-        statuses = [processes[0].wait()]
-        for process, output in zip(processes[1:], said, strict=True):
-            statuses.append(process.wait())
-            output.seek(0)
-            sys.stdout.buffer.write(output.read())
-            sys.stdout.flush()
-    return combined(statuses)
+    numbers = range(min(_num_cores(), MOST_PROCESSES))
+    with tempfile.TemporaryDirectory() as claims:
+        environments = [_env(number, len(numbers), claims) for number in numbers]
+        return combined(run([_command(number) for number in numbers], environments))
 
 
 def combined(statuses: list[int]) -> int:

@@ -78,14 +78,6 @@ def imbalance(target: Sequence[Workers], members: Sequence[Member], replicas: in
     )
 
 
-def all_targets(
-    members: Sequence[Member], num_shards: int, replicas: int
-) -> Iterable[tuple[tuple[str, ...], ...]]:
-    """Every way to give each shard `replicas` workers."""
-    ways = list(itertools.combinations([member.id for member in members], replicas))
-    return itertools.product(ways, repeat=num_shards)
-
-
 class Model:
     """A cluster whose workers carry out each placement at once, or after a while.
 

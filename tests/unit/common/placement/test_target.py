@@ -1,5 +1,7 @@
 """Which workers should hold which shard in the end, against a search of all possibilities."""
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,7 +9,6 @@ from hedgerow.common.placement.document import ShardPlacement
 from hedgerow.common.placement.members import Cluster, Member
 from hedgerow.common.placement.target import Target, target_of
 from tests.unit.common.placement.support import (
-    all_targets,
     imbalance,
     members,
     named,
@@ -25,14 +26,28 @@ def find(workers: tuple[Member, ...], present: list[ShardPlacement], replicas: i
 def best_of(
     workers: tuple[Member, ...], present: list[ShardPlacement], replicas: int
 ) -> tuple[int, int, int]:
-    """Pairs in one zone, imbalance and moves of the best of all targets, in this order."""
+    """Pairs in one zone, imbalance and moves of the best of all targets, in this order.
+
+    Pairs and moves are sums over the shards; targets with equal loads have the same imbalance.
+    """
+    ways = list(itertools.combinations([member.id for member in workers], replicas))
+    close = {way: num_close([way], workers) for way in ways}
+    moves = [{way: num_moves([way], [placed]) for way in ways} for placed in present]
+    imbalances: dict[tuple[str, ...], int] = {}
+
+    def imbalance_of(target: tuple[tuple[str, ...], ...]) -> int:
+        loads = tuple(sorted(itertools.chain.from_iterable(target)))
+        if loads not in imbalances:
+            imbalances[loads] = imbalance(target, workers, replicas)
+        return imbalances[loads]
+
     return min(
         (
-            num_close(other, workers),
-            imbalance(other, workers, replicas),
-            num_moves(other, present),
+            sum(map(close.__getitem__, target)),
+            imbalance_of(target),
+            sum(of_shard[way] for of_shard, way in zip(moves, target, strict=True)),
         )
-        for other in all_targets(workers, len(present), replicas)
+        for target in itertools.product(ways, repeat=len(present))
     )
 
 
