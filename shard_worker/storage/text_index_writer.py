@@ -65,18 +65,8 @@ class TextIndexWriter:
         self.is_new = False
         self._epoch: int = read_about(path, is_complete=False)["epoch"]
         self._opstamp = read_opstamp(path)
-        try:
-            self._writer = index.writer(memory_bytes, num_threads=1)
-        except ValueError as error:
-            raise refusal(path, error) from error
-        # A process killed during a commit leaves files that the next commit would fail to create,
-        # since it numbers its operations from the same start.
-        self._writer.garbage_collect_files()
-        # tantivy gives a new writer's first operation the number of the last commit. A merge that
-        # starts before the next commit (after an earlier one was killed, for example) considers a
-        # segment with deletes of that number up to date, and would lose that operation if it were a
-        # deletion. This operation deletes nothing, so that real ones get later numbers.
-        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
+        self._index, self._memory_bytes = index, memory_bytes
+        self._open_writer()
         self._has_changes = False
         self._has_failed = False
         # Indexes of earlier versions have no field for places.
@@ -91,6 +81,22 @@ class TextIndexWriter:
             raise
         # None if documents get no marks.
         self._boundaries: Sequence[str] | None = _boundaries_of(index)
+
+    def _open_writer(self) -> None:
+        self._is_open = self._has_committed = False
+        try:
+            self._writer = self._index.writer(self._memory_bytes, num_threads=1)
+        except ValueError as error:
+            raise refusal(self.path, error) from error
+        self._is_open = True
+        # A process killed during a commit leaves files that the next commit would fail to create,
+        # since it numbers its operations from the same start.
+        self._writer.garbage_collect_files()
+        # tantivy gives a new writer's first operation the number of the last commit. A merge that
+        # starts before the next commit (after an earlier one was killed, for example) considers a
+        # segment with deletes of that number up to date, and would lose that operation if it were a
+        # deletion. This operation deletes nothing, so that real ones get later numbers.
+        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
 
     @classmethod
     def open(
@@ -233,6 +239,7 @@ class TextIndexWriter:
         # would succeed, remove what was deleted, and lose what was added.
         self._has_failed = True
         self._opstamp = self._writer.commit()
+        self._has_committed = True
         self._has_failed = False
 
     def renew(self) -> None:
@@ -246,8 +253,18 @@ class TextIndexWriter:
         Args:
             boundaries: the ids, in ascending order, for whose levels documents are marked from now
                 on (`id_levels`); without any, documents get no marks.
+
+        Raises:
+            OSError: the index cannot be opened for writing again; this writer is closed.
         """
+        if self._has_committed:
+            # What follows would be numbered from where this writer began. Generations would repeat,
+            # and searches, which know later ones, would not find what is written.
+            self._writer.rollback()
+            self._writer.wait_merging_threads()
+            self._open_writer()
         self._writer.delete_all_documents()
+        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)  # as for a new writer
         if self._bodies is not None:
             self._bodies.start_new_file()
         self._vectors.start_new_files()
@@ -310,15 +327,17 @@ class TextIndexWriter:
 
     def close(self) -> None:
         """Wait for running merges, then close; changes that are not committed are lost."""
-        if self._has_changes:
-            self._writer.rollback()
-        self._writer.wait_merging_threads()
+        if self._is_open:
+            if self._has_changes:
+                self._writer.rollback()
+            self._writer.wait_merging_threads()
         self._close_bodies()
 
     def abandon(self) -> None:
         """Close at once; running merges and changes that are not committed are lost."""
-        self._writer.rollback()  # cancels the merges, so that there is nothing to wait for
-        self._writer.wait_merging_threads()
+        if self._is_open:
+            self._writer.rollback()  # cancels the merges, so that there is nothing to wait for
+            self._writer.wait_merging_threads()
         self._close_bodies()
 
     def build_graphs(self) -> Iterator[None]:

@@ -8,9 +8,11 @@ from unittest.mock import patch
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.operations import Create, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Op, Upsert, pack_op
+from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.shard_worker.indexing import level_choice
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
+from hedgerow.shard_worker.scoring.open_shards import OpenShards
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
@@ -22,9 +24,11 @@ FEWEST, MOST = 40, 400
 class Shard:
     """A shard in a folder, whose log is written as it goes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.indexer = ShardIndexer(folder, 0, MEMORY)
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.folder = shard_folder(data, 0)
+        self.folder.mkdir(parents=True)
+        self.indexer = ShardIndexer(self.folder, 0, MEMORY)
         self._entry = 0
         self.apply(Create(TITLES.to_json()))
 
@@ -91,6 +95,22 @@ def test_boundaries_that_nearly_all_later_ids_go_below_are_chosen_again(shard: S
         counts = shard.counts()
         if start < MOST - FEWEST - 20:
             assert counts[0] <= 16 + 20
+
+
+def test_what_is_written_is_found_at_once_while_boundaries_are_chosen(shard: Shard) -> None:
+    """Each write begins a new generation, by which a search finds what is there, and no more."""
+    searched = OpenShards(shard.data)
+    ids = numbered(0, MOST)
+    for end in range(1, MOST + 1, 7):
+        start = max(0, end - 7)
+        shard.add(ids[start:end])
+        shard.apply(Delete("u0", ids[start : start + 2]))
+        (report,) = shard.indexer.state().collections
+        found = searched.snapshot(0, "u0", report.generation, float(end))
+        assert found is not None
+        assert found.index.num_documents == report.documents
+    assert shard.counts()
+    searched.close()
 
 
 @pytest.mark.parametrize("limit", ["MOST_DOCUMENTS", "MOST_BYTES"])
