@@ -24,12 +24,12 @@ export SEED
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test rings-side-by-side integration-not-alone integration-alone image-layers test-unit test-integration test-containers test-extras test-tools \
+.PHONY: help setup demo up down query test unit-and-containers test-unit test-integration test-containers test-extras test-tools \
         test-browser test-hostile screenshots typescript attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
-# The rings of tests run one after the other, even under `make -j`; only `make test` runs two side by
-# side. Within a ring, tests run in parallel, except for those that measure time or load the machine
-# (marked `alone`): these run afterwards, or, of containers, while the others wait. In the rings with
-# real processes, tests spend most of their time waiting for them.
+# The rings of tests run one after the other, even under `make -j`; `make test` alone runs two side
+# by side. Within a ring, tests run in parallel, except for those that measure time or load the
+# machine (marked `alone`): these run afterwards, or, of containers, while the others wait. In the
+# rings with real processes, tests spend most of their time waiting for them.
 .NOTPARALLEL:
 SIDE_BY_SIDE := -m "not alone" --numprocesses
 # A selection may contain no test that is marked `alone`; pytest then exits with status 5.
@@ -59,27 +59,19 @@ query: $(VENV)/.runtime  ## query a running cluster: make query Q="parse dates" 
 	@test -n "$$Q" || { echo 'usage: make query Q="your question" [C=collection] [URL=http://…]' >&2; exit 2; }
 	@$(BIN)/gateway query "$$Q" --collection $(or $(C),python-docs) $(if $(URL),--url $(URL))
 
-test: rings-side-by-side integration-alone test-containers  ## run the three rings of tests
+test: unit-and-containers test-integration  ## run the three rings of tests
 
-# A fifth of the integration tests' time is waiting. The unit tests, which measure no time, and the
-# build of the image, of which the tests of containers use the cache, take what that leaves of the
-# machine. All run to their ends; what the others say is shown after what the first says.
+# Side by side: the unit tests measure no time, and a third of the other ring's is waiting, for builds
+# and for containers. Both run to their ends; what the second says is shown after the first's.
 RING := $(MAKE) --no-print-directory
-rings-side-by-side: $(VENV)/.development
-	@$(BIN)/python -m tests.support.side_by_side "$(RING) integration-not-alone" "$(RING) test-unit" "$(RING) image-layers"
-
-image-layers:
-	@docker build --quiet --output type=cacheonly . >/dev/null 2>&1 || echo "the image is left to the tests of containers"
+unit-and-containers: $(VENV)/.development
+	@$(BIN)/python -m tests.support.side_by_side "$(RING) test-unit" "$(RING) test-containers"
 
 test-unit: $(VENV)/.development  ## tests without servers, in virtual time
 	$(BIN)/python -m tests.unit $(PYTEST_FLAGS)
 
-test-integration: integration-not-alone integration-alone  ## tests with a real Valkey, real processes, real signals
-
-integration-not-alone: $(VENV)/.development
+test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
 	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 4 $(PYTEST_FLAGS)
-
-integration-alone: $(VENV)/.development
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine

@@ -1,7 +1,8 @@
 """Run commands at the same time: `python -m tests.support.side_by_side COMMAND COMMAND …`.
 
-For rings of tests that leave each other enough of the machine. Imports no pytest, which would take
-0.2 s before the commands could start.
+For rings of tests that leave each other enough of the machine. Tests that need it to themselves
+take turns with those of the other ring (`turns.py`). Imports no pytest, which would take 0.2 s
+before the commands could start.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+
+TURNS_VARIABLE = "TESTS_TURNS"  # a folder by which all tests of the commands take turns
 
 
 def run(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]]) -> list[int]:
@@ -47,7 +50,9 @@ def main() -> int:
     given = sys.argv[1:]
     sys.stdout.write(f"side by side, each shown in its turn: {'; '.join(given)}\n")
     sys.stdout.flush()
-    statuses = run([shlex.split(one) for one in given], [os.environ] * len(given))
+    with tempfile.TemporaryDirectory() as turns:
+        environment = {**os.environ, TURNS_VARIABLE: turns}
+        statuses = run([shlex.split(one) for one in given], [environment] * len(given))
     for command, status in zip(given, statuses, strict=True):
         if status:
             sys.stderr.write(f"failed with status {status}: {command}\n")

@@ -1,10 +1,13 @@
-"""Turns of the processes of pytest-xdist: a test that is marked `alone` has the machine to itself.
+"""Turns of processes that run tests: one that is marked `alone` has the machine to itself.
 
 It begins when no other test runs in any of them, and the others wait until it has ended. What
-fixtures of a module or of the session have started goes on, but no test uses it.
+fixtures of a module or of the session have started goes on, but no test uses it. The processes are
+those of one run of pytest-xdist, or of all rings that run side by side (`side_by_side.py`).
 """
 
 import fcntl
+import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,16 +16,17 @@ from typing import IO
 
 import pytest
 
+from tests.support.side_by_side import TURNS_VARIABLE
+
 
 class Turns:
-    """The plugin, for the processes of one run; there is nothing to wait for without others."""
+    """The plugin, for each of the processes."""
 
-    def __init__(self, run: str) -> None:
-        """Share turns with the processes that name the same run."""
-        folder = Path(tempfile.gettempdir())
-        self._running = (folder / f"hedgerow-tests-{run}.running").open("w")
+    def __init__(self, folder: Path) -> None:
+        """Share turns with the processes that name the same folder."""
+        self._running = (folder / "running").open("w")
         # Held by the process whose turn comes next, so that no other overtakes it.
-        self._next = (folder / f"hedgerow-tests-{run}.next").open("w")
+        self._next = (folder / "next").open("w")
 
     # Outside of what limits a test's time, which does not count while it waits.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -37,10 +41,24 @@ class Turns:
             fcntl.flock(self._running, fcntl.LOCK_UN)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the files; whichever process ends last finds none."""
-        for file in (self._running, self._next):
-            file.close()
-            Path(file.name).unlink(missing_ok=True)
+        """Close the files."""
+        self._running.close()
+        self._next.close()
+
+
+class OfOneRun(Turns):
+    """The same, in a folder that the processes of one run make and remove."""
+
+    def __init__(self, run: str) -> None:
+        """Share turns with the processes that name the same run."""
+        self._folder = Path(tempfile.gettempdir(), f"hedgerow-tests-{run}")
+        self._folder.mkdir(exist_ok=True)
+        super().__init__(self._folder)
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the folder; whichever process ends last finds none."""
+        super().pytest_unconfigure()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
@@ -53,7 +71,9 @@ def _locked(file: IO[str], kind: int) -> Generator[None]:
 
 
 def take_turns(config: pytest.Config) -> None:
-    """Have this process take turns with the others of pytest-xdist, if it is one of them."""
+    """Have this process take turns with others: of rings beside its own, or of pytest-xdist."""
     given = getattr(config, "workerinput", None)
-    if given is not None:
-        config.pluginmanager.register(Turns(given["testrunuid"]))
+    if TURNS_VARIABLE in os.environ:
+        config.pluginmanager.register(Turns(Path(os.environ[TURNS_VARIABLE])))
+    elif given is not None:
+        config.pluginmanager.register(OfOneRun(given["testrunuid"]))

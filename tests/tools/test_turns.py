@@ -2,9 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 CONFTEST = """
 import json, time
@@ -50,16 +54,32 @@ def test_after(number):
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_test_that_is_alone_runs_beside_no_other(tmp_path: Path) -> None:
+OPTIONS = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "--rootdir")
+
+
+def of_one_run(folder: Path) -> list[str]:
+    """Two processes of pytest-xdist."""
+    xdist = ("--numprocesses", "2", "--dist", "loadfile")
+    return ["pytest", *OPTIONS, str(folder), *xdist, str(folder)]
+
+
+def side_by_side(folder: Path) -> list[str]:
+    """Two runs of pytest, as the rings of `make test`."""
+    run = shlex.join([sys.executable, "-m", "pytest", *OPTIONS, str(folder)])
+    return ["tests.support.side_by_side", *(f"{run} {path}" for path in folder.glob("test_*.py"))]
+
+
+@pytest.mark.parametrize("command", [of_one_run, side_by_side])
+def test_a_test_that_is_alone_runs_beside_no_other(
+    command: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
     """In any process; others run beside each other, before it and after it."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     for name in ("one", "other"):
         (tmp_path / f"test_{name}.py").write_text(MODULE, encoding="utf-8")
-    command = ["-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    options = ["-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, *command, *options],
+        [sys.executable, "-m", *command(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -14,11 +14,17 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_routed_app
 from tests.support.memory_files import keep_temporary_files_in_memory
+from tests.support.turns import take_turns
 from tests.unit.shares import LAST, are_claimed, claimed, is_first, own_share
 
 keep_temporary_files_in_memory()
 
 _MODULES = own_share(Path(__file__).parent.rglob("test_*.py"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of a ring that runs beside this one may need the machine."""
+    take_turns(config)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
