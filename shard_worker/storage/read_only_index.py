@@ -13,6 +13,7 @@ from typing import Final
 
 _META: Final = "meta.json"
 _LOCK_SUFFIX: Final = ".lock"
+_TRIES: Final = 10
 
 
 @contextmanager
@@ -24,11 +25,21 @@ def linked(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the index's folder does not exist, or no temporary folder can be written to.
     """
-    with tempfile.TemporaryDirectory(prefix="hedgerow-index-") as name:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="hedgerow-index-"))
+    try:
         # Read first: the files that it names are created before it is written.
         shutil.copyfile(path / _META, folder / _META)
         for file in path.iterdir():
             if file.name != _META and file.suffix != _LOCK_SUFFIX:
                 (folder / file.name).symlink_to(file.absolute())
         yield folder
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which a thread of tantivy's may be making a lock file."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return

@@ -1,5 +1,6 @@
 """An index is read from a disk that takes no writes."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,25 @@ def test_an_index_on_a_read_only_disk_is_searched(folder: Path, refused: list[st
     assert set(index.ids([address for _, address in hits])) == {"0", "1"}
     assert index.generation == TextIndex.open(folder).generation
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_lock_file_that_is_made_meanwhile_is_removed_too(
+    folder: Path, refused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that watches the index may make one after the files were removed."""
+    really = os.rmdir
+    late = ["a.lock", "b.lock"]
+
+    def remove_folder(path: Any, **options: Any) -> None:
+        if late:
+            Path(refused[-1], late.pop()).touch()
+        really(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", remove_folder)
+    TextIndex.open(folder)
+    assert late == []
+    (beside,) = refused
+    assert not Path(beside).exists()
 
 
 @pytest.mark.usefixtures("refused")
