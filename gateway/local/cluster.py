@@ -30,7 +30,7 @@ from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.cluster_redis import ClusterRedis
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.gateway_group import check_can_share
-from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
+from hedgerow.gateway.local.locks import check_port, hold_port, lock_folder, url_of
 from hedgerow.gateway.local.own_placement import OwnPlacement
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
@@ -98,6 +98,7 @@ class LocalCluster:
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
         self._lock = -1
+        self._port_holder: socket.socket | None = None
         self._refused_start: RefusedStart | None = None  # until the start is over
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
@@ -168,6 +169,8 @@ class LocalCluster:
         if self._refused_start is not None and is_refused:
             await asyncio.to_thread(self._refused_start.undo)
             self._refused_start = None
+        if self._port_holder is not None:
+            self._port_holder.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -225,6 +228,7 @@ class LocalCluster:
         if self._data.is_dir():  # report its holder rather than the port's
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
+        self._port_holder = hold_port(self._options.host, port)
         self._refused_start = RefusedStart(self._data)
         make_private(self._data)
         if self._lock < 0:

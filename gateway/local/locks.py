@@ -1,8 +1,9 @@
-"""Locks that a cluster takes before any process starts: its folder, and a check of its port."""
+"""What a cluster takes before any process starts: a lock of its folder, and its port."""
 
 import contextlib
 import os
 import socket
+import sys
 from pathlib import Path
 
 from hedgerow.common.errors import ConfigurationError
@@ -51,6 +52,35 @@ def check_port(host: str, port: int) -> int:
             return bound
     except OSError as error:
         raise ConfigurationError(f"--port {port}: cannot bind {host}: {error.strerror}") from error
+
+
+def hold_port(host: str, port: int) -> socket.socket | None:
+    """Keep a port from all who ask the system for any port, until the socket is closed.
+
+    The gateway binds it later, and again after it was restarted; meanwhile a connection of any
+    program might get it. On Linux, a port can be bound that another socket holds without listening,
+    if both have SO_REUSEADDR (socket(7)), but none is chosen so. Elsewhere, it could not be bound.
+
+    Returns:
+        The socket; None elsewhere.
+
+    Raises:
+        ConfigurationError: the port cannot be bound.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        with contextlib.ExitStack() as on_error:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            holder = on_error.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            holder.bind(address)
+            on_error.pop_all()
+    except OSError as error:
+        raise ConfigurationError(f"--port {port}: cannot bind {host}: {error.strerror}") from error
+    return holder
 
 
 def url_of(host: str, port: int, scheme: str = "http") -> str:
