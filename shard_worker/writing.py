@@ -242,7 +242,7 @@ class Writing:
         turns = SummaryTurns(
             context.control,
             context.keys,
-            host=context.settings.worker.host,
+            host=context.settings.worker.host_name,
             worker=context.worker_id,
         )
         return SummaryMaker(self._summaries, self._shards, turn=turns.turn)

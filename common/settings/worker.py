@@ -1,5 +1,6 @@
 """The settings of a shard worker: `[worker]`."""
 
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,6 +112,11 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
         "Redis and in each gateway, a shard and collection. At 10 bits a word, the default has "
         "room for 100,000; fields that do not fit are left out. 0 for no summaries.",
     )
+
+    @property
+    def host_name(self) -> str:
+        """`host`, or if that is not set, what the system calls the machine."""
+        return self.host or socket.gethostname()
 
     @field_validator("scorer_max_memory_mb")
     @classmethod

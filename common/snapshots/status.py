@@ -157,12 +157,11 @@ class SnapshotRecords:
         """Request a snapshot of each of these shards; return when that was, in ms."""
         found, now_ms = await self.status(shards), await self.now_ms()
         wanted_ms = max((one.next_wanted_at_ms(now_ms) for one in found.values()), default=now_ms)
-        await self._control.pipeline(
-            [
-                *(("HSET", self._keys.snapshots(shard), _WANTED, wanted_ms) for shard in found),
-                ("PUBLISH", self._keys.events, EVENT),
-            ]
-        )
+        commands: list[Command] = [
+            ("HSET", self._keys.snapshots(shard), _WANTED, wanted_ms) for shard in found
+        ]
+        commands.append(("PUBLISH", self._keys.events, EVENT))
+        await self._control.pipeline(commands)
         return wanted_ms
 
     async def begin(self, shard: int, begun: int, holder: str) -> bool:

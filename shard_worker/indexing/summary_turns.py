@@ -4,7 +4,6 @@ Each is 0.1 s of CPU time for a shard of 6,000 documents, in a thread that is ni
 On two cores, half of the searches took 25 ms instead of 16 beside one of them, and 75 beside two.
 """
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -38,12 +37,12 @@ class SummaryTurns:
         Args:
             control: Redis.
             keys: the names of keys of any layout.
-            host: the machine's name, the same in all of its workers; "" for what the system says.
+            host: the machine's name, the same in all of its workers.
             worker: the worker's id.
             lease_s: after how long another worker may have the turn of one that hangs, in s.
             at_once: how many turns the machine has; None for one for each two cores.
         """
-        key = partial(keys.summary_turn, host or socket.gethostname())
+        key = partial(keys.summary_turn, host)
         self._turns = MachineTurns(control, key, worker=worker, lease_s=lease_s)
         self._at_once = max(1, num_cores() // CORES_OF_A_TURN) if at_once is None else at_once
 

@@ -8,7 +8,6 @@ split is.
 
 import asyncio
 import shutil
-import socket
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
@@ -123,8 +122,8 @@ class LayoutHost:
         self._control, self._keys = control, keys
         self._store = LayoutStore(control, keys)
         self._driver = SplitDriver(control, keys, self._id, expiry_s)
-        host = self._settings.worker.host or socket.gethostname()
-        turns = MachineTurns(control, partial(keys.copy_turn, host), worker=self._id)
+        key = partial(keys.copy_turn, self._settings.worker.host_name)
+        turns = MachineTurns(control, key, worker=self._id)
         self._pace = CopyPace.of(self._settings, self._do_searches_wait, turns)
 
     async def _read_first(self, control: RedisClient, keys: Keys) -> ClusterLayout:

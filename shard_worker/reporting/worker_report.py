@@ -1,7 +1,6 @@
 """What a worker reports about itself in its heartbeats."""
 
 import os
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +60,7 @@ class WorkerReport:
         return Heartbeat(
             id=self.context.worker_id,
             pid=os.getpid(),
-            host=settings.worker.host or socket.gethostname(),
+            host=settings.worker.host_name,
             version=__version__,
             beat_at_ms=self.context.server_ms(),
             started_at_ms=self.context.clock.server_us(self._started_at) // 1000,

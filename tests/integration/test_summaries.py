@@ -113,4 +113,4 @@ def test_a_machine_has_a_turn_for_each_two_cores(monkeypatch: pytest.MonkeyPatch
     control = cast("RedisClient", None)
     for cores, at_once in ((1, 1), (2, 1), (3, 1), (8, 4)):
         monkeypatch.setattr(summary_turns, "num_cores", lambda cores=cores: cores)
-        assert SummaryTurns(control, Keys("k"), host="", worker="w")._at_once == at_once
+        assert SummaryTurns(control, Keys("k"), host="h", worker="w")._at_once == at_once

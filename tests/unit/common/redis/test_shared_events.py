@@ -51,7 +51,7 @@ async def _turns() -> None:
 
 
 def test_listeners_share_a_subscription() -> None:
-    """Each gets every message; one that comes later is told to read everything again."""
+    """Each gets every message. One that joins later is told to read everything again."""
 
     async def scenario() -> None:
         server = Server()

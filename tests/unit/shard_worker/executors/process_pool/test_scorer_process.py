@@ -183,7 +183,7 @@ def test_results_that_are_sent_early_do_not_wait_for_the_tasks_behind_them(
 
 @pytest.mark.usefixtures("clocks")
 def test_a_task_counts_as_running_until_its_result_is_sent(region: Region) -> None:
-    """Whoever looks at that moment does not take it for one that waits behind others."""
+    """A worker that looks just then does not mistake it for a task that waits behind others."""
     seen: list[int] = []
 
     def send(_frame: Frame) -> None:
