@@ -146,6 +146,7 @@ class Hedger:
 
     def _look_at(self, watch: _Watch) -> None:
         query, watch.look_at = watch.query, math.inf
+        watch.alarm = None  # it refers to the watch: they would wait for the garbage collector
         if self._is_closed or not query.gather.num_open:
             return
         still_open = query.gather.open.intersection(query.shards)

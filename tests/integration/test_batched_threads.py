@@ -1,9 +1,11 @@
 """Short calls that share the turns of a few real threads."""
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
@@ -76,6 +78,28 @@ async def test_each_caller_has_its_own_result() -> None:
     assert isinstance(results[1], KeyError)
     assert isinstance(results[3], WorkError)
     assert isinstance(results[4], WorkError)
+    await batched.close(1.0)
+
+
+async def test_a_call_that_expired_is_freed_once_it_has_returned(gate: threading.Event) -> None:
+    """It does not wait for the garbage collector with what it refers to, such as a request."""
+    batched = threads(num_threads=1)
+
+    class Request:
+        def wait(self) -> bool:
+            return gate.wait(60)
+
+    request = Request()
+    left = weakref.ref(request)
+    gc.disable()
+    try:
+        with pytest.raises(ExpiredError):
+            await run(batched, request.wait, 0.01)
+        del request
+        gate.set()
+        await until(lambda: left() is None)
+    finally:
+        gc.enable()
     await batched.close(1.0)
 
 

@@ -1,6 +1,7 @@
 """What both process pools promise of a task, over real processes."""
 
 import asyncio
+import gc
 import math
 import multiprocessing
 import os
@@ -93,6 +94,20 @@ async def warm_up(bench: Bench[Any]) -> None:
     """Let the pool measure that tasks are cheap, so that all that wait go into one batch."""
     for _ in range(50):
         await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
+
+
+async def test_what_a_task_was_given_is_freed_once_it_has_ended(kind: Kind) -> None:
+    """It does not wait for the garbage collector: the payloads of an indexer are megabytes."""
+    async with kind.echoing(num_processes=1) as pool:
+        gc.disable()
+        try:
+            await pool.run(Task(b"one"))
+            await pool.run_in_each(Task(b"each"))
+            await asyncio.sleep(0)
+            left = [one.payload for one in gc.get_objects() if isinstance(one, Task)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 async def test_every_task_gets_its_own_answer_once(kind: Kind) -> None:

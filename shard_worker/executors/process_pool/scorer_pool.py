@@ -127,6 +127,10 @@ class ScorerPool(ABC):
             for handle in handles:
                 self.cancel(handle)
             raise
+        finally:
+            # Handles hold `on_done`, which holds them. A cycle would keep a task's payload, which may
+            # be megabytes of documents, until the garbage collector runs: hardly ever.
+            handles.clear()
         return results
 
     # ---- room

@@ -147,6 +147,7 @@ class BatchedThreads:
         finally:
             timer.cancel()
             outcome.cancel()  # the result of a call that returns later is dropped
+            del one, outcome  # an error's traceback holds this frame: a cycle with the call in it
 
     def room(self) -> int:
         """How many more calls would start within `WINDOW_S`; at least 1 if a thread is free."""

@@ -1,6 +1,7 @@
 """Second copies, sent by the real searcher over scripted shards in virtual time."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -318,3 +319,33 @@ def test_what_is_not_enough_is_waited_for_to_the_deadline() -> None:
     result = run_virtually(scenario())
     assert result.took_ms > 290
     assert result.outcomes[Outcome.TIMED_OUT] == 2
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "hedge_s"), [(None, USUAL_S), (3 * USUAL_S, None), (None, None), (None, 0.1)]
+)
+def test_a_search_that_is_looked_at_leaves_no_cycle(
+    delay_s: float | None, hedge_s: float | None
+) -> None:
+    """Nothing of a late search is left to the garbage collector, which would stop the gateway.
+
+    With replicas, a quarter of the searches at half load are late enough to be looked at.
+    """
+
+    async def scenario() -> int:
+        scene = await learnt()
+        scene.slow(2, delay_s, hedge_s)
+        await scene.search()  # learns; whatever is made once exists now
+        await asyncio.sleep(1.0)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            await scene.search()
+            await asyncio.sleep(1.0)  # until the looks that were to come have found it answered
+            return gc.collect()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+
+    assert run_virtually(scenario()) == 0
