@@ -52,11 +52,12 @@ def calm_collector() -> None:
 
     It only finds cycles, and a search, in process or over HTTP, leaves none. But by default, every
     700 more objects start a collection, and the larger collections walk through every module: 5 %
-    of a gateway's CPU. A collection's cost depends on the young objects: the 25,000 of some 250
-    queries in flight took 8 ms, too much for a deadline. It therefore runs when there are 200,000
-    more objects, and still finds the cycles of rarer events in the end. Only entry points call
-    this, once they have loaded the modules that stay.
+    of a gateway's CPU. A collection stops the event loop for as long as it takes to look at the
+    young objects: the 25,000 of some 250 queries in flight, 8 ms; 200,000, 60 to 240 ms, more than
+    the deadline of many searches. It therefore runs when there are 50,000 more objects, and still
+    finds the cycles of rarer events in the end. Only entry points call this, once they have loaded
+    the modules that stay.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
