@@ -128,8 +128,8 @@ class ScorerPool(ABC):
                 self.cancel(handle)
             raise
         finally:
-            # Handles hold `on_done`, which holds them. A cycle would keep a task's payload, which may
-            # be megabytes of documents, until the garbage collector runs: hardly ever.
+            # Handles hold `on_done`, which holds them: a cycle, which would keep a task's payload,
+            # maybe megabytes of documents, until the garbage collector runs: hardly ever.
             handles.clear()
         return results
 
