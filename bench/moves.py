@@ -2,9 +2,10 @@
 
 A cluster of workers that join, with two replicas of each shard, and a gateway, each a process of
 its own. First it is found out how many searches a second it answers; half as many, at random
-instants, then arrive throughout. Meanwhile a worker is added, one is drained, one is killed, whose
-disk is lost with it, and the shards are split. Of each, it is measured how long it takes until the
-shards are balanced again, and what the searches that arrived meanwhile got.
+instants, then arrive throughout. Meanwhile programs that have nothing to do with the cluster take
+what is left of the cores, a worker is added, one is drained, one is killed, whose disk is lost with
+it, and the shards are split. Of each, it is measured how long it takes until the shards are
+balanced again, and what the searches that arrived meanwhile got.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import msgspec
 
 from bench.harness.cluster import stop_workers
 from bench.harness.http_load import HttpGateway, serve
+from bench.harness.idle_programs import idle_programs
 from bench.harness.load import arrivals, closed_loop, quantile
 from bench.harness.processes import descendants, send, start_tied
 from bench.harness.report import show
@@ -258,7 +260,8 @@ class Bench:
         last, extra = f"w{self._options.workers - 1}", f"w{self._options.workers}"
         num_shards = self._options.shards
         before_split = [
-            await self._quiet(),
+            await self._quiet("nothing happens"),
+            await self._beside_idle_programs(),
             await self._phase(
                 "a worker is added",
                 lambda: self._workers.start(extra, num_shards),
@@ -310,9 +313,17 @@ class Bench:
         load = await closed_loop(self._searcher.ask, CALLERS, self._options.capacity_s)
         return load.throughput
 
-    async def _quiet(self) -> Phase:
-        """Let searches arrive while nothing happens, for comparison."""
-        phase = Phase("nothing happens")
+    async def _beside_idle_programs(self) -> Phase:
+        """What searches lose to any work that takes only what they leave of the cores.
+
+        A split does much of such work. The programs have nothing to do with the cluster.
+        """
+        with idle_programs():
+            return await self._quiet("idle programs compute")
+
+    async def _quiet(self, name: str) -> Phase:
+        """Let searches arrive while nothing happens to the shards, for comparison."""
+        phase = Phase(name)
         async with self._arriving(phase):
             await asyncio.sleep(2 * (self._options.before_s + self._options.after_s))
         return phase
