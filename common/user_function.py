@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.machine.working_folder import working_folder
 
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a module
@@ -23,9 +24,12 @@ _LIBRARIES: Final = tuple(
 def import_path() -> tuple[str, ...]:
     """Folders that come first on the import path: this one, and that of HEDGEROW_CONFIG.
 
+    This one may have been removed while `gateway up` runs, which starts processes in it.
+
     Only entry points call this.
     """
-    folders = [Path.cwd()]
+    here = working_folder()
+    folders = [] if here is None else [here]
     if named := os.environ.get("HEDGEROW_CONFIG"):
         folders.append(Path(named).resolve().parent)
     return tuple(dict.fromkeys(str(folder) for folder in folders))

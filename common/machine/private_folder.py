@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.machine.working_folder import working_folder
 
 UMASK = 0o077
 FOLDER_MODE = 0o700
@@ -116,10 +117,12 @@ def _is_open(path: Path) -> bool:
 
 def _is_shared(folder: Path) -> bool:
     """Whether the folder is used for more than our data."""
-    here = Path.cwd().resolve()
     home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home raises without one
+    others = {home}
+    if (here := working_folder()) is not None:
+        others |= {here.resolve(), *here.resolve().parents}
     is_sticky = bool(folder.stat().st_mode & stat.S_ISVTX)
-    return is_sticky or folder in {here, *here.parents, home}
+    return is_sticky or folder in others
 
 
 def _tighten(path: Path) -> int:

@@ -275,8 +275,10 @@ class RedisClient:
         return num_receivers
 
     async def server_info(self) -> ServerInfo:
-        """Ask the server for its name and version, and keep them in `server`."""
-        self.server = ServerInfo.of(await self.execute("INFO", "server"))
+        """Ask the server what it is, and keep the answer in `server`."""
+        # In two commands: servers that are too old for several sections are to be named, too.
+        server, memory = await self.pipeline([("INFO", "server"), ("INFO", "memory")])
+        self.server = ServerInfo.of({**server, **memory})
         return self.server
 
     def events(self, channel: str) -> AsyncGenerator[bytes]:

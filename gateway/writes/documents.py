@@ -12,6 +12,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -33,7 +34,7 @@ from hedgerow.gateway.writes.load import Intake, LoadReport
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
-from hedgerow.gateway.writes.log_writer import LogWriter, WriteTarget
+from hedgerow.gateway.writes.log_writer import LogWriter, WriteTarget, last_of
 from hedgerow.gateway.writes.ndjson import LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
@@ -204,11 +205,11 @@ class Documents:
             trace.end_step("log")
         if wait == "applied":
             # An empty load waits for what others, or earlier loads, have logged.
-            ends = load.last_ids or await self._log.last_ids(range(self._num_shards))
+            ends = last_of(load.entries) or await self._log.last_ids(range(self._num_shards))
             await self._progress.wait_applied(ends, intake.report, load.entries)
             trace.end_step("apply")
             if self._ranked is not None:
-                num_documents = intake.report.accepted if load.last_ids else None
+                num_documents = intake.report.accepted if load.entries else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
         self._writer.check_failover(intake.report)
@@ -226,8 +227,8 @@ class Documents:
             except SealedError:
                 await self._write_gate.refused()
 
-    async def _wait_for_room(self, last_ids: Mapping[int, str], report: LoadReport) -> None:
-        await self._progress.wait_for_room(last_ids, report)
+    async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
+        await self._progress.wait_for_room(shards, report)
 
     async def put(
         self,
@@ -315,13 +316,13 @@ class Documents:
             op = pack_op(Delete(definition.uid, [document_id]))
         else:
             op = condition.pack(definition.uid, document_id, None)
-        last_ids = await self._writer.append(
+        entries = await self._writer.append(
             [(shard, op)], report, trace, num_shards=num_shards, is_removal=True
         )
-        await self._progress.wait_for_room(last_ids, report)
+        await self._progress.wait_for_room(entries, report)
         trace.end_step("log")
         if wait == "applied":
-            await self._progress.wait_applied(last_ids, report)
+            await self._progress.wait_applied(last_of(entries), report)
             trace.end_step("apply")
         self._writer.check_failover(report)
         return report
@@ -349,10 +350,10 @@ class Documents:
                 (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
             ]
             # Of which layout the shards are is not known: the ids are divided again.
-            last_ids = await self._writer.append(ops, report, trace, num_shards=0, is_removal=True)
-            await self._progress.wait_for_room(last_ids, report)
+            entries = await self._writer.append(ops, report, trace, num_shards=0, is_removal=True)
+            await self._progress.wait_for_room(entries, report)
             trace.end_step("log")
-        return last_ids
+        return last_of(entries)
 
     async def wait_applied(self, last_ids: Mapping[int, str]) -> None:
         """Return once all live replicas have applied these entries: shard → id of the last.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -85,7 +85,7 @@ class LogWriter:
         *,
         num_shards: int,
         is_removal: bool = False,
-    ) -> dict[int, str]:
+    ) -> dict[int, list[str]]:
         """Log operations; retries while Redis is briefly unavailable, or the shards are split.
 
         Operations may then be in a log twice, which does no harm: they replace or remove by id, or
@@ -102,7 +102,7 @@ class LogWriter:
             is_removal: whether they free more room than they take.
 
         Returns:
-            Shard → id of the last entry that was appended.
+            Shard → ids of the entries that were appended, in their order.
 
         Raises:
             LoadInterruptedError: Redis did not answer, or its replicas did not confirm.
@@ -170,12 +170,17 @@ def _logged(
     ops: Sequence[tuple[int, bytes]],
     appended: Iterable[Appended],
     report: LoadReport,
-) -> dict[int, str]:
-    """Note what was appended; returns shard → id of its last entry."""
+) -> dict[int, list[str]]:
+    """Note what was appended; returns shard → ids of its entries."""
     if report.failovers is None:
         report.failovers = target.log.failovers
-    last_ids = {}
+    entries: dict[int, list[str]] = {}
     for (shard, op), entry in zip(ops, appended, strict=True):
         target.on_append(shard, len(op), entry.length)
-        last_ids[shard] = entry.id
-    return last_ids
+        entries.setdefault(shard, []).append(entry.id)
+    return entries
+
+
+def last_of(entries: Mapping[int, Sequence[str]]) -> dict[int, str]:
+    """Shard → id of the last of its entries."""
+    return {shard: ids[-1] for shard, ids in entries.items()}

@@ -6,7 +6,7 @@ longer than a thread that holds the interpreter lock would.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from hedgerow.common.collection import Collection as Definition
@@ -39,7 +39,7 @@ class LoadParts:
         writer: LogWriter,
         counts: LoadCounts | None,
         give_fields: Callable[[Intake], Awaitable[Definition]],
-        wait_for_room: Callable[[Mapping[int, str], LoadReport], Awaitable[None]],
+        wait_for_room: Callable[[Iterable[int], LoadReport], Awaitable[None]],
     ) -> None:
         self.writer = writer
         self.counts = counts
@@ -53,8 +53,7 @@ class RunningLoad:
     """Takes the lines of one load, and logs their documents.
 
     Attributes:
-        last_ids: shard → id of the last entry that was logged.
-        entries: shard → ids of all entries.
+        entries: shard → ids of all entries, in their order.
     """
 
     def __init__(
@@ -74,7 +73,6 @@ class RunningLoad:
             condition: that of a single document.
             on_progress: called with the report each time that documents were logged.
         """
-        self.last_ids: dict[int, str] = {}
         self.entries: dict[int, list[str]] = {}
         self._parts = parts
         self._intake = intake
@@ -112,9 +110,8 @@ class RunningLoad:
                 logged = await parts.writer.append(
                     ops, intake.report, self._trace, num_shards=intake.num_shards
                 )
-                self.last_ids.update(logged)
-                for shard, entry in logged.items():
-                    self.entries.setdefault(shard, []).append(entry)
+                for shard, ids in logged.items():
+                    self.entries.setdefault(shard, []).extend(ids)
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if parts.counts is not None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from hedgerow.common.errors import InsufficientStorageError, WriteRefusedError
 from hedgerow.common.machine.disk import MB
 from hedgerow.common.machine.shortage import BLOCKS_WRITES, DISK, LOW, MEMORY, Shortage
+from hedgerow.common.redis.server_info import evicting_policy, eviction_advice
 from hedgerow.common.state.storage import EXPIRY_S
 from hedgerow.common.wire.heartbeat import Heartbeat
 
@@ -15,7 +16,7 @@ _RECOVERY: Final = 0.95  # share of the refusal threshold below which documents 
 
 
 class ServerMemory:
-    """Decides whether the server runs out of memory, with hysteresis. Pure."""
+    """Decides whether the server runs out of memory, or may evict, with hysteresis. Pure."""
 
     def __init__(self, share: float) -> None:
         """Refuse writes from `share` of maxmemory on."""
@@ -24,6 +25,8 @@ class ServerMemory:
 
     def judge(self, info: Mapping[str, Any], since_ms: int) -> Shortage | None:
         """Read the answer to `INFO memory`."""
+        if policy := evicting_policy(info):
+            return Shortage(MEMORY, LOW, eviction_advice(policy), since_ms)
         used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
         bound = self._share * most * (_RECOVERY if self._is_short else 1.0)
         self._is_short = most > 0 and used >= bound

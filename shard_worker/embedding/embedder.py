@@ -93,8 +93,7 @@ class Embedder:
         found = {one: self._kept[key] for one, key in keys.items() if key in self._kept}
         left = iter([one for one in texts if one not in found])
         while ids := list(islice(left, self._config.batch)):
-            made = self._embedded(embed, function, ids, texts)
-            for one, vector in zip(ids, made, strict=True):
+            for one, vector in self._embedded(embed, function, ids, texts):
                 if num_dimensions(vector) != dimensions:
                     raise EmbeddingError(
                         f"{function} returned {num_dimensions(vector)} dimensions for document "
@@ -112,26 +111,32 @@ class Embedder:
 
     def _embedded(
         self, embed: EmbedFunction, function: str, ids: Sequence[str], texts: Mapping[str, str]
-    ) -> list[bytes]:
-        started = time.monotonic()
-        num_failed = len(ids)
+    ) -> Iterator[tuple[str, bytes]]:
+        """Embed some texts at once, or else one by one, up to the first that is at fault."""
         try:
-            with self._watched(self._config.timeout_s, function):
-                made = embed([texts[one] for one in ids])
-            num_failed = 0
+            made = self._call(embed, function, [texts[one] for one in ids])
         except EmbeddingError as error:
             if len(ids) == 1:
                 raise EmbeddingError(f"document {ids[0]!r}: {error}") from error
             _log.warning("embedding_one_by_one", function=function, reason=str(error))
+            for one in ids:
+                yield from self._embedded(embed, function, [one], texts)
         else:
+            yield from zip(ids, made, strict=True)
+
+    def _call(self, embed: EmbedFunction, function: str, texts: Sequence[str]) -> list[bytes]:
+        started = time.monotonic()
+        num_embedded = 0
+        try:
+            with self._watched(self._config.timeout_s, function):
+                made = embed(texts)
+            num_embedded = len(made)
             return made
         finally:
+            # The texts of several that failed count when they are tried one by one.
+            failed = 1 if len(texts) == 1 and not num_embedded else 0
             took_s = time.monotonic() - started
-            num = len(ids) - num_failed
-            # The texts of a batch that failed count when they are tried one by one.
-            failed = num_failed if len(ids) == 1 else 0
-            self._counts = self._counts.plus(EmbeddingCounts(num, failed, 1, took_s))
-        return [self._embedded(embed, function, [one], texts)[0] for one in ids]
+            self._counts = self._counts.plus(EmbeddingCounts(num_embedded, failed, 1, took_s))
 
     def _function(self, reference: str) -> EmbedFunction:
         if reference not in self._functions:

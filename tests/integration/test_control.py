@@ -79,6 +79,19 @@ def test_old_servers_are_refused(name: str, version: str, is_new_enough: bool) -
             check_server(server)
 
 
+async def test_a_server_that_may_remove_logs_is_refused() -> None:
+    """Nothing connects to one that may evict any key; to those that cannot, it does."""
+    with (
+        temporary_server("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server,
+        pytest.raises(ConfigurationError, match=r"redis.url: .*allkeys-lru.*noeviction"),
+    ):
+        await connect(settings_of(server))
+    for kept in (("50mb", "noeviction"), ("50mb", "volatile-lru"), ("0", "allkeys-lru")):
+        with temporary_server("--maxmemory", kept[0], "--maxmemory-policy", kept[1]) as server:
+            async with connected(server) as control:
+                assert control.server.evicts_by == ""
+
+
 async def test_cancelled_commands_leave_no_reply_behind(
     redis_server: RedisServer, key_prefix: str
 ) -> None:

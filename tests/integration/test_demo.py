@@ -130,10 +130,14 @@ async def test_the_demo_shows_what_it_claims_and_leaves_nothing(demo: Demo, tmp_
     assert _entries(tmp_path) == []
 
 
-async def test_a_demo_that_is_interrupted_leaves_nothing(demo: Demo, tmp_path: Path) -> None:
-    """Ctrl-C in the middle: the exit code says so, and processes and files are gone."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_demo_that_is_interrupted_leaves_nothing(
+    demo: Demo, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C or SIGTERM in the middle: the exit code says so, and processes and files are gone."""
     await demo.shows("2. Documents", 60.0)
-    assert await demo.end(signal.SIGINT) == 128 + signal.SIGINT, demo.shown
+    assert await demo.end(number) == 128 + signal.SIGINT, demo.shown
+    assert "interrupted" in demo.shown
     assert demo.pids
     assert session_members(demo.pids) == set()
     assert _entries(tmp_path) == []

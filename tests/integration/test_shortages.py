@@ -286,6 +286,24 @@ async def test_memory_that_runs_out_costs_writes_alone(tmp_path: Path) -> None:
         check_no_restart(one)
 
 
+async def test_a_server_that_begins_to_evict_takes_no_documents(tmp_path: Path) -> None:
+    """Documents get 507 with the policy's name, and searches go on; set back, all is taken."""
+    async with (
+        running_up(tmp_path / "data", "--shards", "2", "--workers", "1") as one,
+        Caller(one.url) as caller,
+    ):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", lines(range(100)))
+        socket = tmp_path / "data" / "redis" / "valkey.sock"
+        async with Redis(unix_socket_path=str(socket)) as redis:
+            await redis.config_set("maxmemory-policy", "allkeys-lfu")
+            await until(lambda: _is_refused(caller, "memory"), 60.0)
+            await check_searches(caller)
+            await redis.config_set("maxmemory-policy", "noeviction")
+        await until(lambda: _is_taken(caller), 60.0)
+        check_no_restart(one)
+
+
 async def _is_refused(caller: Caller, what: str) -> bool:
     answer = await caller.http.post("/v1/collections/trees/documents", content=lines([1]))
     if answer.status_code == 200:

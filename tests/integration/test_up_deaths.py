@@ -102,3 +102,19 @@ async def test_a_folder_in_use_is_refused(up: Up, data: Path) -> None:
     assert not second.pids
     async with Caller(up.url) as caller:
         assert (await caller.http.get("/readyz")).status_code == 200
+
+
+async def test_a_worker_comes_back_though_the_folder_of_its_start_is_gone(tmp_path: Path) -> None:
+    """The folder in which `gateway up` was started may be removed: restarts do not need it."""
+    start = tmp_path / "start"
+    start.mkdir()
+    async with (
+        running_up(tmp_path / "data", "--shards", "1", "--workers", "1", folder=start) as one,
+        Caller(one.url) as caller,
+    ):
+        await loaded(caller)
+        start.rmdir()
+        victim = one.pids["worker-0"]
+        os.kill(victim, signal.SIGKILL)
+        await one.pid_of("worker-0", victim)
+        await caller.until_whole("trees", "amber")

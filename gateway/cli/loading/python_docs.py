@@ -14,9 +14,12 @@ import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from hedgerow.common.errors import HedgerowError
 
 COLLECTION: Final = "python-docs"
 FIELDS: Final = {
@@ -85,7 +88,11 @@ class Corpus:
         self.num_read = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read the files; once through."""
+        """Read the files; once through.
+
+        Raises:
+            HedgerowError: a process that parses was killed.
+        """
         taken: dict[str, int] = {}
         for found in _parsed(self._sources, self._num_processes):
             for document in found.documents:
@@ -132,19 +139,25 @@ def _parsed(files: list[Source], num_processes: int | None) -> Iterator[Parsed]:
     context = multiprocessing.get_context("spawn")
     # Syntax trees contain no garbage cycles; without the collector, parsing is a sixth faster.
     with ProcessPoolExecutor(num_processes, context, initializer=gc.disable) as pool:
-        with _no_interrupts():
+        with _ended_by_their_pool():
             parsed = pool.map(parse_all, tasks)  # this starts the processes
-        yield from parsed
+        try:
+            yield from parsed
+        except BrokenProcessPool as error:
+            raise HedgerowError(
+                "a process that parses files was killed, perhaps since memory is short"
+            ) from error
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Have processes that are started here ignore Ctrl-C, which a terminal sends to them as well.
+def _ended_by_their_pool() -> Iterator[None]:
+    """Have processes that are started here ignore what is sent to the whole group of processes.
 
-    They end with their pool. If they ended first, the pool would break, and the caller would report
-    that instead of the interrupt.
+    A terminal sends Ctrl-C to all of them, and `timeout` or a supervisor SIGTERM. They end with
+    their pool. If they ended first, the pool would break, and the caller would report that instead
+    of the signal.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.user_function import find_function, put_back_modules, take_out_modules
+from hedgerow.common.user_function import (
+    find_function,
+    import_path,
+    put_back_modules,
+    take_out_modules,
+)
 
 
 @pytest.fixture
@@ -85,3 +90,16 @@ def test_a_module_that_does_not_exist_has_no_line() -> None:
     assert str(caught.value) == (
         "cannot import: ModuleNotFoundError: No module named 'no_such_module_at_all'"
     )
+
+
+def test_the_import_path_does_without_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose working folder is gone imports from the configuration's folder alone."""
+    start = tmp_path / "start"
+    start.mkdir()
+    monkeypatch.chdir(start)
+    monkeypatch.setenv("HEDGEROW_CONFIG", str(tmp_path / "hedgerow.toml"))
+    assert import_path() == (str(start), str(tmp_path))
+    start.rmdir()
+    assert import_path() == (str(tmp_path),)

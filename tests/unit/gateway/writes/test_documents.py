@@ -1,7 +1,7 @@
 """The write path, as far as it goes without a server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import cast
 from unittest.mock import AsyncMock
 
@@ -15,7 +15,9 @@ from hedgerow.common.errors import (
     TooLargeError,
 )
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.entries import Appended
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load_slots import LoadSlots
@@ -34,10 +36,10 @@ async def test_deleting_what_no_document_can_be_called_is_refused(document_id: s
     log.append_many.assert_not_called()
 
 
-def documents_with(slots: LoadSlots) -> Documents:
+def documents_with(slots: LoadSlots | None, log: CountingLog | None = None) -> Documents:
     """Documents whose logs are applied at once."""
     return Documents(
-        cast("ShardLog", CountingLog()),
+        cast("ShardLog", log or CountingLog()),
         cast("Collections", OneCollection(define("c", {"fields": {"title": "text"}}))),
         2,
         LimitSettings(),
@@ -157,3 +159,36 @@ def test_a_wait_for_the_replicas_asks_less_and_less_often() -> None:
         assert (await waiting).is_applied
 
     run_virtually(main())
+
+
+class FirstSetAside(CountingLog):
+    """Of each call's entries, the first has a document that a replica has set aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[tuple[int, SetAsideNote]] = []
+
+    async def append_many(
+        self, ops: Sequence[tuple[int, bytes]], trace: bytes | None = None
+    ) -> list[Appended]:
+        """Give each operation an entry of its own."""
+        appended = []
+        for op in ops:
+            appended += await super().append_many([op], trace)
+        self.notes.append((ops[0][0], SetAsideNote(appended[0].id, "x", "no vector")))
+        return appended
+
+    async def set_aside_of(self, entries: Mapping[int, Iterable[str]]) -> list[SetAsideNote]:
+        """The notes of the entries that are asked about."""
+        asked = {(shard, one) for shard, ids in entries.items() for one in ids}
+        return [note for shard, note in self.notes if (shard, note.entry) in asked]
+
+
+async def test_every_entry_of_a_load_is_asked_about() -> None:
+    """What was set aside is in the answer, whichever of a shard's entries it is from."""
+    log = FirstSetAside()
+    body = b"".join(b'{"id":"%d","title":"%s"}\n' % (one, b"x" * 200) for one in range(2000))
+    report = await documents_with(None, log).load("c", lines(body), wait="applied")
+    assert log.num_ops > 2 * len(log.notes)  # several entries of a shard in one write
+    assert [note.entry for note in report.set_aside] == [note.entry for _, note in log.notes]
+    assert not report.is_applied

@@ -122,6 +122,30 @@ def test_memory_runs_out_below_maxmemory() -> None:
     assert memory.judge({}, 0) is None
 
 
+@pytest.mark.parametrize(
+    ("policy", "most", "is_refused"),
+    [
+        ("allkeys-lru", MB, True),
+        ("allkeys-lfu", MB, True),
+        ("allkeys-random", MB, True),
+        ("allkeys-lru", 0, False),
+        ("volatile-lru", MB, False),
+        ("volatile-ttl", MB, False),
+        ("noeviction", MB, False),
+    ],
+)
+def test_documents_are_refused_while_the_server_may_remove_them(
+    policy: str, most: int, is_refused: bool
+) -> None:
+    """A policy that is set while the server runs is noticed, however much memory it has left."""
+    info = {"used_memory": 1, "maxmemory": most, "maxmemory_policy": policy}
+    shortage = ServerMemory(0.8).judge(info, 7)
+    assert (shortage is not None) == is_refused
+    if shortage is not None:
+        assert (shortage.resource, shortage.state, shortage.since_ms) == ("memory", "low", 7)
+        assert policy in shortage.detail
+
+
 def test_a_gateway_that_runs_out_itself_says_so_and_takes_writes() -> None:
     """Its descriptors are in the list under `gateway`; documents need none."""
     own = Shortage("descriptors", "low", "no more", 7)

@@ -52,6 +52,26 @@ def test_what_was_embedded_is_not_embedded_again() -> None:
     assert calls == []
 
 
+def test_texts_before_the_one_at_fault_are_embedded_once() -> None:
+    """A batch is applied several times until it is known which document is at fault."""
+    ours = embedder(4)
+    texts = {"a": "x", "b": "xx", "c": "bad", "d": "xxxx"}
+    for _ in range(3):
+        with pytest.raises(EmbeddingError, match="'c'"):
+            ours.vectors(FUNCTION, 2, texts)
+    assert calls == [
+        ["x", "xx", "bad", "xxxx"],
+        ["x"],
+        ["xx"],
+        ["bad"],
+        *[["bad", "xxxx"], ["bad"]] * 2,
+    ]
+    assert ours.take_counts()[:3] == (2, 3, 8)
+    calls.clear()
+    assert set(ours.vectors(FUNCTION, 2, {"a": "x", "b": "xx"})) == {"a", "b"}
+    assert calls == []
+
+
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest vectors are forgotten first."""
     monkeypatch.setattr(module, "MAX_KEPT_BYTES", 16)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hedgerow.common.errors import HedgerowError
 from hedgerow.gateway.cli.loading import python_docs
 from hedgerow.gateway.cli.loading.python_docs import Source
 
@@ -166,12 +168,24 @@ def test_processes_find_what_one_finds(library: Path) -> None:
     assert list(python_docs.documents(2)) == list(python_docs.documents(0))
 
 
-def test_processes_that_parse_ignore_ctrl_c() -> None:
-    """A terminal's Ctrl-C reaches them too, and they go on until their pool is closed."""
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
-    with python_docs._no_interrupts():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_parse_ignore_what_ends_their_group(number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM may reach them too, and they go on until their pool is closed."""
+    code = f"import os; os.kill(os.getpid(), {number:d}); print('goes on')"
+    with python_docs._ended_by_their_pool():
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
         )
     assert done.stdout == "goes on\n"
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_process_that_is_killed_is_named(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system kills while it parses ends the reading with words, not a traceback."""
+    monkeypatch.setattr(python_docs, "parse_all", _die)
+    with pytest.raises(HedgerowError, match="parses files was killed"):
+        list(python_docs.documents(2))
+
+
+def _die(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
