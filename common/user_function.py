@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.machine.working_folder import working_folder
+from hedgerow.common.working_folder import working_folder
 
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a module
