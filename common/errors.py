@@ -39,6 +39,21 @@ from enum import StrEnum
 from typing import Any
 
 
+def raise_if(error: BaseException | None) -> None:
+    """Raise an error that a call has returned, if it has returned one.
+
+    A function that raises its own variable leaves a cycle (the error's traceback has the frame, and
+    the frame has the variable): it stays in memory, with all that the frames hold, until the
+    garbage collector runs, which is seldom and takes long. Pass on what a call returns, as in
+    `raise_if(refusal_of(query))`, and there is no such variable.
+    """
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error
+
+
 class FailureCode(StrEnum):
     """Why a request failed, as it travels in a `Failure`: most are those of a `WorkError`.
 

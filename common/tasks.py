@@ -7,9 +7,11 @@ what it waits for (https://github.com/python/cpython/issues/86296), and client l
 
 import asyncio
 from collections.abc import Coroutine, Hashable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import structlog
+
+from hedgerow.common.errors import raise_if
 
 log = structlog.get_logger()
 
@@ -43,12 +45,10 @@ async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
         Exception: the error of the first, in their order, that has failed.
     """
     results = await asyncio.gather(*coroutines, return_exceptions=True)
-    ended: list[T] = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        ended.append(result)
-    return ended
+    if errors := [one for one in results if isinstance(one, BaseException)]:
+        results.clear()  # the error's traceback holds this frame, which must not hold the error
+        raise_if(errors.pop(0))
+    return cast("list[T]", results)
 
 
 async def end(tasks: Iterable[asyncio.Task[None]], patience_s: float | None = None) -> None:

@@ -347,10 +347,13 @@ class RedisClient:
                         # Nodes may take long to agree; a server at a fixed address has no others.
                         has_tries = failures < MAX_ATTEMPTS or (is_undone and self._primary.moves)
                         may_repeat = has_tries and (retry or is_undone)
-                        if isinstance(translated, ConfigurationError) or not may_repeat:
-                            if translated is error:  # else it would be its own cause
-                                raise
-                            raise translated from error
+                        try:
+                            if isinstance(translated, ConfigurationError) or not may_repeat:
+                                if translated is error:  # else it would be its own cause
+                                    raise
+                                raise translated from error
+                        finally:
+                            del translated  # its traceback holds this frame: a cycle
                         await self._primary.pause(pause_s(failures, self.settings.reconnect_max_s))
         except TimeoutError as error:
             raise RedisUnavailableError(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import HedgerowError, OverloadedError
+from hedgerow.common.errors import HedgerowError, OverloadedError, raise_if
 from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -115,9 +115,7 @@ class Searcher:
         started = self._loop.time()
         guards = self._guards_of(query, collection)
         # Before the query is analysed, which costs more than a refusal.
-        refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
-        if refusal is not None:
-            raise refusal
+        raise_if(guards.admission.refusal_of(query.priority, query.caller, query.peer, started))
         admitted = self.checker.check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
@@ -151,10 +149,12 @@ class Searcher:
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
-            walk = Walk(query, trace, started, ended_at, error=error)
-            if search is not None:
-                walk = walk_of(search, gather, ended_at, error=error)
-            self._walks.end(walk)
+            # No variable for the walk: it has the error, whose traceback has this frame.
+            self._walks.end(
+                Walk(query, trace, started, ended_at, error=error)
+                if search is None
+                else walk_of(search, gather, ended_at, error=error)
+            )
             raise
         permit.done(ended_at := self._loop.time())
         self._in_flight.end()

@@ -6,7 +6,12 @@ from collections import Counter
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
+from hedgerow.common.errors import (
+    BadRequestError,
+    HedgerowError,
+    InsufficientCoverageError,
+    raise_if,
+)
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.search.documents.like_terms import Like, LikeTermsReader
@@ -147,9 +152,7 @@ class SearchSteps:
     ) -> SearchQuery:
         """The search for the words of a document."""
         wanted = check_more_like(query, asked, collection, self._limits, self._view.search_options)
-        refusal = self._searcher.refusal_of(query, collection)
-        if refusal is not None:
-            raise refusal
+        raise_if(self._searcher.refusal_of(query, collection))
         like = Like(collection, asked.id, query.caller.party(query.peer))
         deadline = started + query.deadline_ms / 1000 * _TERMS_SHARE
         terms = await self._terms.read(like, wanted, deadline)

@@ -167,6 +167,7 @@ class SetAside:
     async def _apply_unit(
         self, shard: int, entry: Entry, unit: bytes, target: Target, error: WorkError
     ) -> None:
+        reason = str(error)
         for attempt in range(1, ATTEMPTS):
             await self._pause(PAUSE_S * attempt)
             try:
@@ -174,15 +175,15 @@ class SetAside:
             except WorkError as again:
                 if not ends_the_indexer(again):
                     raise
-                error = again
+                reason = str(again)  # not the error: its traceback holds this frame, a cycle
             else:
                 self._num_in_a_row = 0
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
-            raise LaneUnavailableError(f"the indexer fails on every document: {error}")
+            raise LaneUnavailableError(f"the indexer fails on every document: {reason}")
         await _reindex(target, unit)
-        await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
-        await self._note(shard, SetAsideNote(entry.id, _name(unit), str(error)))
+        await self._keep(shard, {"entry": entry.id, "reason": reason, **_record(unit)})
+        await self._note(shard, SetAsideNote(entry.id, _name(unit), reason))
         self._set_aside_of(shard, entry).add(_hash(unit))
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
@@ -191,7 +192,7 @@ class SetAside:
             shard=shard,
             entry=entry.id,
             what=_name(unit),
-            reason=str(error),
+            reason=reason,
             file=str(self._files.path(shard)),
         )
 

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from hedgerow.common.errors import ExpiredEnd, ExpiredError, LaneUnavailableErro
 from hedgerow.shard_worker.executors.thread_pool import batched_threads
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
+from tests.support.garbage import left_to_collector
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -100,6 +102,22 @@ async def test_a_call_that_expired_is_freed_once_it_has_returned(gate: threading
         await until(lambda: left() is None)
     finally:
         gc.enable()
+    await batched.close(1.0)
+
+
+async def test_a_call_that_raises_is_freed_with_its_error() -> None:
+    """It does not wait for the garbage collector with what it refers to."""
+    batched = threads(num_threads=1)
+
+    async def fail() -> None:
+        with suppress(ZeroDivisionError):
+            await run(batched, lambda: 1 // 0)
+        await asyncio.sleep(0)
+
+    await fail()
+    with left_to_collector() as left:
+        await fail()
+    assert [one for one in left if isinstance(one, BaseException)] == []
     await batched.close(1.0)
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from ast import literal_eval
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ from tests.integration.support.lanes import (
     running_standard,
 )
 from tests.integration.support.misbehaving import Config
+from tests.support.garbage import left_to_collector
 from tests.support.processes import count_fds
 from tests.support.waiting import until
 
@@ -109,6 +110,16 @@ async def test_what_a_task_was_given_is_freed_once_it_has_ended(kind: Kind) -> N
         finally:
             gc.enable()
     assert not set(payloads).intersection(tasks)
+
+
+async def test_what_a_task_that_failed_was_given_is_freed(kind: Kind, tmp_path: Path) -> None:
+    """Nor does it: a function that fails for every document would fill the memory with them."""
+    async with kind.running(tmp_path, num_processes=1) as bench:
+        with left_to_collector() as left:
+            with suppress(WorkError):
+                await bench.lane.run(Task(b"one value-error", time.monotonic() + 30))
+            await asyncio.sleep(0)
+    assert [one for one in left if isinstance(one, Task | BaseException)] == []
 
 
 async def test_every_task_gets_its_own_answer_once(kind: Kind) -> None:

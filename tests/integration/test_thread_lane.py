@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
+from tests.support.garbage import left_to_collector
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -49,6 +51,22 @@ async def test_a_call_returns_what_it_returns_and_raises_what_it_raises() -> Non
         with pytest.raises(WorkError, match=type(error).__name__):
             await lane.run(_raising(error), 5.0)
     assert lane.load()["busy"] == 0
+    await lane.close(1.0)
+
+
+async def test_a_call_that_raises_is_freed_with_its_error() -> None:
+    """Its documents do not wait for the garbage collector: functions of users may always raise."""
+    lane = _lane()
+
+    async def fail() -> None:
+        with suppress(ZeroDivisionError):
+            await lane.run(lambda: 1 // 0, 5.0)
+        await until(lambda: lane.load()["busy"] == 0)
+
+    await fail()
+    with left_to_collector() as left:
+        await fail()
+    assert [one for one in left if isinstance(one, BaseException)] == []
     await lane.close(1.0)
 
 

@@ -15,6 +15,7 @@ from hedgerow.common.errors import (
     OverloadedError,
     UnavailableError,
 )
+from hedgerow.common.tasks import run_together
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.requests.guard import (
@@ -83,9 +84,9 @@ class Batch:
     async def run(self) -> tuple[bytes, Lease]:
         """Return the encoded answer, and its lease of the gateway's memory until it is sent."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(self._num_workers):
-                    tasks.create_task(self._work(), name="batch")
+            # Not a `TaskGroup`: cancelled, it leaves a cycle that holds the whole request.
+            if self._num_workers:
+                await run_together(*(self._work() for _ in range(self._num_workers)))
         except BaseException:  # the client has left
             self._lease.release()  # at once, though a traceback may refer to it
             raise

@@ -99,9 +99,12 @@ class ScorerPool(ABC):
             WorkError: one of the errors that `submit` names.
         """
         (done,) = await self._ends(lambda on_done: [self.submit(task, on_done)])
-        if done.error is not None:
-            raise done.error
-        return done
+        try:
+            if done.error is not None:
+                raise done.error
+            return done
+        finally:
+            del done  # the error's traceback holds this frame: a cycle with the task in it
 
     async def run_in_each(self, task: Task) -> list[TaskResult]:
         """Submit a task to each process (`submit_to_each`), and wait until all have ended."""

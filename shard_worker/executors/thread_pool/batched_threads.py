@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from hedgerow.common.errors import ExpiredEnd, ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
+from hedgerow.shard_worker.executors.thread_pool.lane_thread import ended
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 
 T = TypeVar("T")
@@ -55,16 +56,10 @@ class _Call(Generic[T]):
         """Run the call, in a thread."""
         cpu_s = time.thread_time()
         self.began_at = _clock()
-        try:
-            self._result = self._call()
-        except StopIteration as error:  # a future cannot hold one
-            self._error = WorkError(f"the call raised {error!r}")
-        except Exception as error:  # noqa: BLE001 - raised in the caller
-            self._error = error
-        except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
-            self._error = WorkError(f"the call raised {error!r}")
+        self._result, self._error = ended(self._call)
         self.ran_s = _clock() - self.began_at
         self.cpu_s = time.thread_time() - cpu_s
+        del self  # the frames in an error's traceback hold this one (see `carry_out`)
 
     def settle(self) -> bool:
         """Give the caller the result; returns whether the caller still waited."""
@@ -205,6 +200,7 @@ class BatchedThreads:
                 one.run()
                 turn.began_at = math.inf
                 finished.append(one)
+            del one  # as in `_Call.run`
             now = _clock()
 
     # ---- on the loop

@@ -1,12 +1,18 @@
 """One thread of the thread lane."""
 
+import asyncio
 import math
 import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
+from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
+
+T = TypeVar("T")
 
 # An idle thread ends within microseconds of `end`.
 _JOIN_TIMEOUT_S = 1.0
@@ -53,3 +59,36 @@ class LaneThread:
         while (call := self._calls.get()) is not None:
             call()
             del call  # free what it refers to before waiting for the next
+
+
+def ended(call: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
+    """Make a call; returns what it has returned, or an error for its caller."""
+    try:
+        return call(), None
+    except StopIteration as error:  # a future cannot hold one
+        return None, WorkError(f"the call raised {error!r}")
+    except Exception as error:  # noqa: BLE001 - raised in the caller
+        return None, error
+    except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
+        return None, WorkError(f"the call raised {error!r}")
+
+
+def carry_out(
+    call: Callable[[], T], outcome: asyncio.Future[T], settle: Callable[[Callable[[], None]], None]
+) -> None:
+    """Make a call in a thread.
+
+    Args:
+        call: what to call.
+        outcome: gets the result or the error.
+        settle: is given what sets `outcome`, to do it in the loop's thread.
+    """
+    made = ended(call)
+    if made[1] is not None:
+        settle(partial(outcome.set_exception, made[1]))
+    else:
+        settle(partial(outcome.set_result, made[0]))
+    # The frames in an error's traceback hold those that have called them, so also this one. If it
+    # held the error, there would be a cycle: all that the call refers to would stay until the
+    # garbage collector runs.
+    del made, outcome, settle

@@ -17,6 +17,7 @@ import contextvars
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from hedgerow.common.errors import (
@@ -24,11 +25,10 @@ from hedgerow.common.errors import (
     ExpiredError,
     LaneUnavailableError,
     ProfileBusyError,
-    WorkError,
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
-from hedgerow.shard_worker.executors.thread_pool.lane_thread import LaneThread
+from hedgerow.shard_worker.executors.thread_pool.lane_thread import LaneThread, carry_out
 
 T = TypeVar("T")
 
@@ -119,6 +119,7 @@ class ThreadLane:
             raise ExpiredError(f"{self._name}: the call took longer than {timeout_s:.3f} s")
         finally:
             outcome.cancel()  # the call's result is dropped from now on
+            del outcome  # an error's traceback holds this frame: a cycle with the call in it
 
     def room(self) -> int:
         """How many more calls would start at once."""
@@ -203,22 +204,7 @@ class ThreadLane:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._end_call, thread, outcome, finish, cpu_s, spent)
 
-        def job() -> None:
-            try:
-                result = context.run(call)
-            except StopIteration as error:  # a future cannot hold one
-                failure: Exception = WorkError(f"the call raised {error!r}")
-                settle(lambda: outcome.set_exception(failure))
-            except Exception as error:  # noqa: BLE001 - raised in the caller
-                failure = error
-                settle(lambda: outcome.set_exception(failure))
-            except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
-                failure = WorkError(f"the call raised {error!r}")
-                settle(lambda: outcome.set_exception(failure))
-            else:
-                settle(lambda: outcome.set_result(result))
-
-        return job
+        return partial(carry_out, partial(context.run, call), outcome, settle)
 
     # ---- free threads
 

@@ -6,7 +6,8 @@ from contextlib import suppress
 import pytest
 import structlog
 
-from hedgerow.common.tasks import KeyedTasks, end, run_together
+from hedgerow.common.tasks import KeyedTasks, all_of, end, run_together
+from tests.support.garbage import left_to_collector
 from tests.support.virtual_time import run_virtually
 
 
@@ -138,3 +139,19 @@ async def _note_end(ended: asyncio.Event) -> None:
         await asyncio.Event().wait()
     finally:
         ended.set()
+
+
+def test_an_error_of_one_of_several_leaves_no_cycle() -> None:
+    """It is freed when it has been handled, and does not wait for the garbage collector."""
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> list[object]:
+        with left_to_collector() as left:
+            with suppress(ZeroDivisionError):
+                await all_of([asyncio.sleep(0), fail(), fail()])
+            await asyncio.sleep(0)
+        return [one for one in left if isinstance(one, BaseException)]
+
+    assert run_virtually(scenario()) == []

@@ -5,7 +5,7 @@ The nodes are scripted: a real one can hardly be made to give a slot away betwee
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import hiredis
 import pytest
@@ -15,6 +15,7 @@ from hedgerow.common.redis.client import MAX_ATTEMPTS, RedisClient
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.moving_primary import MovingPrimary
 from hedgerow.common.settings.redis import RedisSettings
+from tests.support.garbage import left_to_collector
 
 MOVED = b"-MOVED 7 127.0.0.1:1\r\n"
 WRITES = [("XADD", "log", "*", "op", "1"), ("XLEN", "log"), ("XADD", "log", "*", "op", "2")]
@@ -154,3 +155,19 @@ async def test_a_server_at_a_fixed_address_has_no_other_nodes() -> None:
                 await client.execute("XLEN", "log")
         finally:
             await client.close()
+
+
+async def test_a_command_that_fails_leaves_no_cycle() -> None:
+    """While Redis is away, hundreds fail each minute: none waits for the garbage collector."""
+    client = RedisClient(RedisSettings(url="redis://127.0.0.1:1/0"))
+
+    async def fail() -> None:
+        with suppress(RedisUnavailableError):
+            await client.execute("GET", "x")
+        await asyncio.sleep(0)
+
+    await fail()
+    with left_to_collector() as left:
+        await fail()
+    assert [one for one in left if isinstance(one, BaseException)] == []
+    await client.close()

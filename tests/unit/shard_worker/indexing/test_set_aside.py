@@ -26,6 +26,7 @@ from hedgerow.shard_worker.indexing.set_aside import (
     units_of,
 )
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
+from tests.support.garbage import left_to_collector
 
 
 async def no_pause(_seconds: float) -> None:
@@ -153,6 +154,21 @@ async def test_a_document_is_tried_a_few_times(tmp_path: Path) -> None:
     await aside(tmp_path).apply(3, [entry(1, "c")], indexer)
     assert kept(tmp_path) == []
     assert indexer.documents == {"c"}
+
+
+async def test_a_document_that_is_tried_again_leaves_no_cycle(tmp_path: Path) -> None:
+    """The document, which may be tried for hours, does not wait for the garbage collector."""
+
+    class Failing(Indexer):
+        async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+            if ops:
+                raise ScorerCrashedError("killed the scorer that ran it, twice")
+
+    setting, indexer = aside(tmp_path), Failing(set())
+    await setting.apply(3, [entry(1, "c")], indexer)
+    with left_to_collector() as left:
+        await setting.apply(3, [entry(2, "d")], indexer)
+    assert [one for one in left if isinstance(one, BaseException)] == []
 
 
 async def test_an_entry_that_is_tried_again_sets_nothing_aside_twice(tmp_path: Path) -> None:

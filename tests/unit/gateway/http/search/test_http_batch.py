@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.batch import BatchAnswer
 from tests.support.fake_gateway import FakeGateway
+from tests.support.garbage import left_to_collector
 from tests.support.sample_results import make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
@@ -203,6 +205,34 @@ def test_few_searches_of_a_batch_are_in_flight_at_once() -> None:
     response = run_virtually(_post(ScriptedGateway(respond), body))
     assert most == CONCURRENCY
     assert _statuses(response) == [200] * 40
+
+
+def test_a_batch_whose_caller_leaves_leaves_no_cycle() -> None:
+    """Nothing of its request waits for the garbage collector."""
+
+    async def respond(query: SearchQuery) -> SearchResult:
+        await asyncio.sleep(10)
+        return make_result()
+
+    async def scenario() -> list[object]:
+        async with connect(ScriptedGateway(respond)) as client:
+
+            async def leave() -> None:
+                body = {"searches": _searches(10), "deadline_ms": 5000}
+                task = asyncio.create_task(client.post(PATH, json=body))
+                await asyncio.sleep(0.1)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                del task
+                await asyncio.sleep(0.1)
+
+            await leave()
+            with left_to_collector() as left:
+                await leave()
+        return [one for one in left if isinstance(one, BaseException)]
+
+    assert run_virtually(scenario()) == []
 
 
 def test_a_batch_keeps_within_the_room_that_its_caller_has() -> None:
