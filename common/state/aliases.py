@@ -93,7 +93,7 @@ class AliasStore:
                 )
             case b"many":
                 raise ConflictError(
-                    f"limits.max_aliases allows {max_aliases} aliases; remove one first"
+                    f"limits.max_aliases ({max_aliases}) allows no more aliases; remove one first"
                 )
         await self._control.publish(self._keys.events, b"collections")
 

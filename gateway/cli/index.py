@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from hedgerow.common.errors import (
     HedgerowError,
-    InsufficientStorageError,
     NotFoundError,
     UnavailableError,
 )
@@ -25,7 +24,7 @@ from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.field_report import report_fields
 from hedgerow.gateway.cli.loading.field_findings import FieldFindings
 from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line
-from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
+from hedgerow.gateway.cli.loading.loader import Loader, Progressed, Rejected
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
@@ -187,7 +186,7 @@ def index(
             wait=wait,
             on_rejected=rejected.add,
             on_progress=bar.show,
-            on_no_room=_NoRoom(console).show,
+            on_waiting=_Waits(console).show,
             on_report=findings.add,
         )
         loaded = loader.load(bar.watch(lines))
@@ -309,17 +308,17 @@ class _Bar:
         )
 
 
-class _NoRoom:
-    """Prints once that the load is waiting, and why."""
+class _Waits:
+    """Prints that the load is waiting, and why: once for each kind of reason."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._is_told = False
+        self._shown: set[type[UnavailableError]] = set()
 
-    def show(self, error: InsufficientStorageError) -> None:
-        if not self._is_told:
-            self._is_told = True
-            text = f"gateway: waiting for up to {GIVE_UP_AFTER_S:g} s: {error}"
+    def show(self, error: UnavailableError, left_s: float) -> None:
+        if type(error) not in self._shown:
+            self._shown.add(type(error))
+            text = f"gateway: waiting for up to {left_s:.0f} s: {error}"
             self._console.print(plain(text), soft_wrap=True)
 
 

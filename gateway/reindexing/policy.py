@@ -187,8 +187,8 @@ def _obstacle(reindex: Reindex, seen: Seen) -> str:
     if reindex.state is _State.SWITCHING:
         fine.add(reindex.new)
     if seen.alias_of not in fine:
-        what = f"stands for {seen.alias_of}" if seen.alias_of else "was removed"
-        return f"the alias {reindex.alias} {what} since"
+        what = f"now stands for {seen.alias_of}" if seen.alias_of else "was removed"
+        return f"the alias {reindex.alias} {what}"
     return ""
 
 

@@ -221,7 +221,7 @@ class ConditionalWrites:
                         raise
                     if loop.time() >= give_up_at:
                         raise UnavailableError(
-                            f"the document {document_id!r} is changed by others all the time; "
+                            f"other writers keep changing the document {document_id!r}; "
                             "nothing was written"
                         ) from None
                 attempt += 1

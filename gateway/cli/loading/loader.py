@@ -79,7 +79,7 @@ class Loader:
         on_rejected: Callable[[Rejected], None],
         on_progress: Callable[[Progressed], None],
         pause: Callable[[float], object] | None = None,
-        on_no_room: Callable[[InsufficientStorageError], None] = lambda _error: None,
+        on_waiting: Callable[[UnavailableError, float], None] = lambda _error, _left_s: None,
         on_report: Callable[[LoadAnswer, Sequence[Line]], None] = lambda _report, _piece: None,
     ) -> None:
         """Load into `collection`.
@@ -93,8 +93,8 @@ class Loader:
             on_progress: called after each piece.
             pause: sleeps for the given time, in s, before a piece is sent again; if None, until
                 Ctrl-C at the longest.
-            on_no_room: called each time that the gateway has no room for writes; the piece is sent
-                again after a pause.
+            on_waiting: called each time that the gateway cannot take or find the documents for now,
+                with the reason and for how long it will be asked again, in s.
             on_report: called with each piece and its report.
         """
         self._client = client
@@ -104,7 +104,7 @@ class Loader:
         self._on_progress = on_progress
         self._is_interrupted = Event()
         self._pause = pause or self._is_interrupted.wait
-        self._on_no_room = on_no_room
+        self._on_waiting = on_waiting
         self._on_report = on_report
         self._accepted = 0
         self._has_rejected = False
@@ -202,9 +202,9 @@ class Loader:
                 if isinstance(error, InsufficientStorageError):
                     # An operator has to make room, so the wait is shorter than for slow replicas.
                     give_up_at = min(give_up_at, now + GIVE_UP_AFTER_S)
-                    self._on_no_room(error)
                 if now >= give_up_at:
                     raise self._stopped(piece, error) from error
+                self._on_waiting(error, give_up_at - now)
                 pause_s = min(LONGEST_PAUSE_S, max(pause_s * 2, error.retry_after_s))
                 self._pause(pause_s)
                 if self._is_interrupted.is_set():

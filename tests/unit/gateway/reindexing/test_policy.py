@@ -167,8 +167,8 @@ def test_documents_that_do_not_fit_may_be_left_out() -> None:
         ({"has_old": False}, "shop-1 was removed"),
         ({"has_new": False}, "shop-2 was removed"),
         ({"is_splitting": True}, "a split"),
-        ({"alias_of": "shop-3"}, "stands for shop-3 since"),
-        ({"alias_of": ""}, "was removed since"),
+        ({"alias_of": "shop-3"}, "shop now stands for shop-3"),
+        ({"alias_of": ""}, "the alias shop was removed"),
     ],
 )
 @pytest.mark.parametrize("state", [ReindexState.COPYING, ReindexState.SWITCHING])

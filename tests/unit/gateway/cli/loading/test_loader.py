@@ -10,7 +10,13 @@ import pytest
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.cli.loading import loader
 from hedgerow.gateway.cli.loading.lines import Line
-from hedgerow.gateway.cli.loading.loader import Loader, Rejected, pieces
+from hedgerow.gateway.cli.loading.loader import (
+    APPLIED_WITHIN_S,
+    GIVE_UP_AFTER_S,
+    Loader,
+    Rejected,
+    pieces,
+)
 from hedgerow.gateway.client import Client
 from tests.unit.support.films import Films
 
@@ -133,11 +139,28 @@ def test_a_lack_of_room_is_waited_out_and_told() -> None:
     told: list[str] = []
     paused: list[float] = []
     loading = make_loader(
-        films, pause=paused.append, on_no_room=lambda error: told.append(str(error))
+        films, pause=paused.append, on_waiting=lambda error, _left_s: told.append(str(error))
     )
     assert loading.load([Line(1, b'{"id": "1"}')]).accepted == 1
     assert told == ["w0: 0 MB free"] * 2
     assert paused == [5.0, 5.0]
+
+
+def test_documents_that_no_replica_applies_are_waited_for_and_told() -> None:
+    """When all is logged and not found yet, the caller hears why, and how long it may take."""
+    films = Films()
+    told: list[tuple[str, float]] = []
+    late = [unavailable(), unavailable()]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return late.pop() if late and not request.read() else films(request)
+
+    loading = make_loader(
+        answer, on_waiting=lambda error, left_s: told.append((str(error), left_s))
+    )
+    assert loading.load([Line(1, b'{"id": "1"}')]).accepted == 1
+    assert [reason for reason, _ in told] == ["Redis does not answer"] * 2
+    assert all(GIVE_UP_AFTER_S < left_s <= APPLIED_WITHIN_S for _, left_s in told)
 
 
 def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
