@@ -130,7 +130,8 @@ class ProbationWatch:
             self._entries = await self._store.entries()
             # A worker that is not on probation, as is usual, need not read the heartbeats.
             if self._id in self._entries:
-                self._heartbeats = await self._registry.heartbeats()
+                heartbeats = await self._registry.heartbeats()
+                self._heartbeats = self._registry.dated(heartbeats, self._server_ms())
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("probation_unknown", error=str(error))
         self._decide()
