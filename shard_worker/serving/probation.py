@@ -51,7 +51,7 @@ def shards_to_leave(
         now_ms: an instant on the Redis server's clock.
         expiry_ms: after this time without a heartbeat, a worker is not live.
     """
-    out = {one for one, entry in entries.items() if entry.until_ms > now_ms}
+    out = {one for one, entry in entries.items() if entry.is_valid(now_ms)}
     if worker not in out:
         return frozenset()
     taken = frozenset(
