@@ -5,10 +5,14 @@ the kernel kills a process of the group that is full, however much the machine h
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from hedgerow.common.machine.disk import MB
+
+_LEAST_SHARE: Final = 0.03
+_LEAST_BYTES: Final = 64 * MB  # a process that indexes or scores may take that whatever it works on
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _MEMBERSHIP: Final = Path("/proc/self/cgroup")
@@ -26,6 +30,14 @@ class MemoryRoom(NamedTuple):
 
     available: float
     total: float
+
+
+def has_memory(rooms: Iterable[MemoryRoom]) -> bool:
+    """Whether there is memory to spare, of the machine and of each control group.
+
+    If there is not, a process may have been killed that had taken no more than it always does.
+    """
+    return all(room.available >= max(room.total * _LEAST_SHARE, _LEAST_BYTES) for room in rooms)
 
 
 def memory_rooms() -> Iterator[MemoryRoom]:

@@ -22,8 +22,7 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
-from hedgerow.common.machine.disk import MB
-from hedgerow.common.machine.memory_room import MemoryRoom, memory_rooms
+from hedgerow.common.machine.memory_room import MemoryRoom, has_memory, memory_rooms
 from hedgerow.common.machine.shortage import MEMORY, lacking
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
@@ -35,8 +34,6 @@ ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
 # If this many in a row could not be applied, the machine is at fault.
 MOST_IN_A_ROW: Final = 8
-_LEAST_AVAILABLE_SHARE: Final = 0.03
-_LEAST_AVAILABLE_BYTES: Final = 64 * MB  # an indexer may take that for documents of any kind
 
 _log = structlog.get_logger()
 
@@ -66,17 +63,6 @@ def ends_the_indexer(error: WorkError) -> bool:
     """
     is_documents = isinstance(error, ScorerCrashedError | EmbeddingError)
     return is_documents or "MemoryError" in str(error)
-
-
-def has_memory(rooms: Iterable[MemoryRoom]) -> bool:
-    """Whether there is memory to spare, of the machine and of each control group.
-
-    If there is not, an indexer may have been killed that had taken no more than it always does.
-    """
-    return all(
-        room.available >= max(room.total * _LEAST_AVAILABLE_SHARE, _LEAST_AVAILABLE_BYTES)
-        for room in rooms
-    )
 
 
 def _may_lack_memory(error: WorkError) -> bool:

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.common.machine.memory_room import MemoryRoom, room_of_machine, rooms_of_groups
+from hedgerow.common.machine.disk import MB
+from hedgerow.common.machine.memory_room import (
+    MemoryRoom,
+    has_memory,
+    room_of_machine,
+    rooms_of_groups,
+)
 
+GB = 1000 * MB
 UNLIMITED = "9223372036854771712"
 VERSION_1 = "12:memory:/docker/0a1b\n4:cpu,cpuacct:/docker/0a1b\n0::/docker/0a1b\n"
 
@@ -74,6 +81,22 @@ def test_without_control_groups_nothing_bounds_a_process(tmp_path: Path) -> None
     """None is mounted, or it has no controller of memory."""
     assert list(rooms_of_groups(tmp_path / "nowhere", VERSION_1)) == []
     assert list(rooms_of_groups(tmp_path, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("rooms", "is_enough"),
+    [
+        ([], True),
+        ([MemoryRoom(30 * GB, 1000 * GB)], True),
+        ([MemoryRoom(30 * GB - 1, 1000 * GB)], False),
+        ([MemoryRoom(64 * MB, GB)], True),
+        ([MemoryRoom(64 * MB - 1, GB)], False),
+        ([MemoryRoom(20 * GB, 24 * GB), MemoryRoom(20 * MB, 150 * MB)], False),
+    ],
+)
+def test_there_is_memory_where_a_process_has_room(rooms: list[MemoryRoom], is_enough: bool) -> None:
+    """Not below 3 % or 64 MB of the machine, or of the container that it runs in."""
+    assert has_memory(rooms) == is_enough
 
 
 def _write(folder: Path, **files: str) -> None:

@@ -15,7 +15,6 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
-from hedgerow.common.machine.disk import MB
 from hedgerow.common.machine.memory_room import MemoryRoom
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
@@ -25,13 +24,10 @@ from hedgerow.shard_worker.indexing.set_aside import (
     ATTEMPTS,
     MOST_IN_A_ROW,
     SetAside,
-    has_memory,
     units_of,
 )
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from tests.support.garbage import left_to_collector
-
-GB = 1000 * MB
 
 
 async def no_pause(_seconds: float) -> None:
@@ -275,24 +271,6 @@ def test_an_operation_falls_into_what_does_the_same() -> None:
         Upsert("u", [("b", b"{}")]),
     ]
     assert units_of(pack_op(Drop("u"))) == [pack_op(Drop("u"))]
-
-
-@pytest.mark.parametrize(
-    ("rooms", "is_enough"),
-    [
-        ([], True),
-        ([MemoryRoom(30 * GB, 1000 * GB)], True),
-        ([MemoryRoom(30 * GB - 1, 1000 * GB)], False),
-        ([MemoryRoom(64 * MB, GB)], True),
-        ([MemoryRoom(64 * MB - 1, GB)], False),
-        ([MemoryRoom(20 * GB, 24 * GB), MemoryRoom(20 * MB, 150 * MB)], False),
-    ],
-)
-def test_documents_are_to_blame_only_where_an_indexer_has_room(
-    rooms: list[MemoryRoom], is_enough: bool
-) -> None:
-    """Below 3 % or 64 MB of the machine, or of the container that it runs in, they are not."""
-    assert has_memory(rooms) == is_enough
 
 
 async def test_a_text_that_cannot_be_embedded_needs_no_memory(tmp_path: Path) -> None:
