@@ -10,6 +10,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.machine.freed_memory import return_memory_after_growth
+from hedgerow.common.machine.memory_room import has_memory, memory_rooms
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
 from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.connect import connect
@@ -96,7 +97,9 @@ class Worker:
         quarantine = Quarantine(
             settings.worker.quarantine_after, settings.worker.quarantine_expiry_s
         )
-        gate = QuarantineGate(quarantine, self._server_ms, self.id)
+        gate = QuarantineGate(
+            quarantine, self._server_ms, self.id, lambda: has_memory(memory_rooms())
+        )
         self._quarantine = QuarantineExchange(
             context.control,
             keys.events,

@@ -93,13 +93,10 @@ class PlacementStore(VersionedStore[Placement]):
     async def observe(self, registry: Registry, num_shards: int) -> Observation:
         """Read what the policy decides by, except for the placement itself."""
         heartbeats = await registry.heartbeats()
-        return Observation(
-            num_shards,
-            heartbeats,
-            await self.draining(),
-            await self.departed(),
-            await self._control.now_ms(),
-        )
+        draining, departed = await self.draining(), await self.departed()
+        now_ms = await self._control.now_ms()
+        dated = registry.dated(heartbeats, now_ms)
+        return Observation(num_shards, dated, draining, departed, now_ms)
 
 
 def placed_version(event: bytes) -> int | None:

@@ -17,6 +17,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 
 EVENT: Final = "probation"
+MOST_LEFT_MS: Final = 600_000  # of an entry's time when it is written
 
 _log = structlog.get_logger()
 
@@ -49,6 +50,14 @@ class ProbationEntry(msgspec.Struct, frozen=True, gc=False):
     reason: str
     since_ms: int
     until_ms: int
+
+    def is_valid(self, now_ms: int) -> bool:
+        """Whether it is in force at `now_ms` on the Redis server's clock.
+
+        One that would be for longer than any that is written now is of before the clock was set
+        back. Its gateway, if it still lives, renews it within seconds.
+        """
+        return now_ms < self.until_ms <= now_ms + MOST_LEFT_MS
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -4,6 +4,7 @@ They are stored in Redis under the keys of `common.redis.keys`. A change of anyt
 processes keep a copy of is announced on the events channel.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.batched import batched
+from hedgerow.common.state.beat_dates import BeatDates
 from hedgerow.common.state.cluster_facts import ClusterFacts
 from hedgerow.common.state.registry_scripts import FORGET
 from hedgerow.common.state.stored_collections import StoredCollections
@@ -32,11 +34,12 @@ class Registry(ClusterFacts, StoredCollections):
     def __init__(self, control: RedisClient, keys: Keys) -> None:
         super().__init__(control, keys)
         self._beats: dict[bytes, tuple[bytes, Heartbeat]] = {}  # by worker, as they were last read
+        self._dates = BeatDates()
 
     # Workers
 
     async def heartbeats(self) -> dict[str, Heartbeat]:
-        """Every worker's last heartbeat by its id, stale ones included."""
+        """Every worker's last heartbeat by its id, stale ones included; see `dated`."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.workers)
         before, beats = self._beats, {}
         for worker, packed in stored.items():
@@ -54,12 +57,19 @@ class Registry(ClusterFacts, StoredCollections):
     async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
         """Worker id → last heartbeat, of the workers with one within `expiry_s`."""
         heartbeats = await self.heartbeats()
-        oldest_ms = await self._control.now_ms() - expiry_s * 1000
+        now_ms = await self._control.now_ms()
         return {
             worker: heartbeat
-            for worker, heartbeat in heartbeats.items()
-            if heartbeat.beat_at_ms > oldest_ms
+            for worker, heartbeat in self.dated(heartbeats, now_ms).items()
+            if heartbeat.beat_at_ms > now_ms - expiry_s * 1000
         }
+
+    def dated(self, heartbeats: Mapping[str, Heartbeat], now_ms: float) -> dict[str, Heartbeat]:
+        """Heartbeats that were just read, with dates to compare with the server's clock, `now_ms`.
+
+        They differ from those that were sent only if that clock was set back (`BeatDates`).
+        """
+        return self._dates.dated(heartbeats, now_ms, asyncio.get_running_loop().time())
 
     async def beat(self, heartbeat: Heartbeat, *, is_changed: bool = False) -> None:
         """Store a heartbeat; announce a worker's first one, and one that `is_changed`."""

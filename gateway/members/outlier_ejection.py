@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationEntry, ProbationStore
+from hedgerow.common.state.probation import MOST_LEFT_MS, ProbationEntry, ProbationStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.members.shadow_request import ShadowRequest
@@ -109,7 +109,8 @@ class OutlierEjection:
         self._next_id = next_id
         self._server_us = server_us
         self._id = gateway_id
-        self._lease_ms = round(max(LEASE_S, _LEASE_INTERVALS * settings.interval_s) * 1000)
+        lease_s = max(LEASE_S, _LEASE_INTERVALS * settings.interval_s)
+        self._lease_ms = min(round(lease_s * 1000), MOST_LEFT_MS)
         self._loop = asyncio.get_running_loop()
         # Many shards are compared in several steps, with shorter pauses in between.
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
@@ -151,7 +152,7 @@ class OutlierEjection:
 
     def entries(self, now_ms: int) -> dict[str, ProbationEntry]:
         """Worker id → some gateway's entry for it, valid at `now_ms` on the server's clock."""
-        return {worker: entry for worker, entry in self._entries.items() if entry.until_ms > now_ms}
+        return {worker: entry for worker, entry in self._entries.items() if entry.is_valid(now_ms)}
 
     def wake(self) -> None:
         """Another gateway has changed which workers are on probation."""
@@ -203,7 +204,7 @@ class OutlierEjection:
             elsewhere = {
                 worker: entry
                 for worker, entry in entries.items()
-                if entry.gateway != self._id and entry.until_ms > now_ms
+                if entry.gateway != self._id and entry.is_valid(now_ms)
             }
             on = self._policy.set_elsewhere(elsewhere, now)
             own = {worker: self._entry(worker, now_ms) for worker in on}

@@ -10,9 +10,7 @@ where an operator can find it. All others are applied.
 import asyncio
 import hashlib
 import json
-import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -24,6 +22,8 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
+from hedgerow.common.machine.memory_room import MemoryRoom, has_memory, memory_rooms
+from hedgerow.common.machine.shortage import MEMORY, lacking
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Upsert, Write, pack_op, unpack_op
@@ -34,8 +34,6 @@ ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
 # If this many in a row could not be applied, the machine is at fault.
 MOST_IN_A_ROW: Final = 8
-_LEAST_AVAILABLE_SHARE: Final = 0.03
-_MEMINFO: Final = Path("/proc/meminfo")
 
 _log = structlog.get_logger()
 
@@ -67,16 +65,8 @@ def ends_the_indexer(error: WorkError) -> bool:
     return is_documents or "MemoryError" in str(error)
 
 
-def has_memory(meminfo: str) -> bool:
-    """Whether the machine has memory to spare, by the text of /proc/meminfo."""
-    figures = {}
-    for line in meminfo.splitlines():
-        name, _, rest = line.partition(":")
-        number = rest.split()
-        if number and number[0].isdigit():
-            figures[name] = int(number[0])
-    total, available = figures.get("MemTotal", 0), figures.get("MemAvailable", math.inf)
-    return available >= total * _LEAST_AVAILABLE_SHARE
+def _may_lack_memory(error: WorkError) -> bool:
+    return not isinstance(error, EmbeddingError) or lacking(error) == MEMORY
 
 
 def units_of(op: bytes) -> list[bytes]:
@@ -99,7 +89,7 @@ class SetAside:
         counters: Counters,
         note: Callable[[int, SetAsideNote], Awaitable[None]],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        machine_has_memory: Callable[[], bool] | None = None,
+        memory: Callable[[], Iterable[MemoryRoom]] = memory_rooms,
     ) -> None:
         """Save what is set aside in `files`.
 
@@ -108,14 +98,14 @@ class SetAside:
             counters: `writes_set_aside` counts the documents.
             note: tells those who wait for a document's entry that it was set aside.
             pause: waits, in s.
-            machine_has_memory: whether the machine has memory to spare, so that a crash is the
-                document's fault; if unset, /proc/meminfo is read.
+            memory: what the machine, and each control group, has left. A crash is the document's
+                fault only if that is enough.
         """
         self._files = files
         self._counters = counters
         self._note = note
         self._pause = pause
-        self._machine_has_memory = machine_has_memory or _machine_has_memory
+        self._memory = memory
         self._num_in_a_row = 0
         # Shard → its entry that is partly applied, and the hashes of the parts that were set aside.
         self._unfinished: dict[int, tuple[str, set[bytes]]] = {}
@@ -167,7 +157,7 @@ class SetAside:
     async def _apply_unit(
         self, shard: int, entry: Entry, unit: bytes, target: Target, error: WorkError
     ) -> None:
-        reason = str(error)
+        reason, may_lack_memory = str(error), _may_lack_memory(error)
         for attempt in range(1, ATTEMPTS):
             await self._pause(PAUSE_S * attempt)
             try:
@@ -175,12 +165,17 @@ class SetAside:
             except WorkError as again:
                 if not ends_the_indexer(again):
                     raise
-                reason = str(again)  # not the error: its traceback holds this frame, a cycle
+                # Not the error: its traceback holds this frame, a cycle.
+                reason, may_lack_memory = str(again), _may_lack_memory(again)
             else:
                 self._num_in_a_row = 0
                 return
-        if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
+        if self._num_in_a_row >= MOST_IN_A_ROW:
             raise LaneUnavailableError(f"the indexer fails on every document: {reason}")
+        if may_lack_memory and not has_memory(self._memory()):
+            raise LaneUnavailableError(
+                f"the machine or container is nearly out of memory, and an indexer died: {reason}"
+            )
         await _reindex(target, unit)
         await self._keep(shard, {"entry": entry.id, "reason": reason, **_record(unit)})
         await self._note(shard, SetAsideNote(entry.id, _name(unit), reason))
@@ -248,10 +243,3 @@ def _record(unit: bytes) -> dict[str, Any]:
 def _name(unit: bytes) -> str:
     record = _record(unit)
     return str(record.get("id", record.get("operation")))[:200]
-
-
-def _machine_has_memory() -> bool:
-    try:
-        return has_memory(_MEMINFO.read_text())
-    except OSError:  # not Linux
-        return True

@@ -51,7 +51,7 @@ def shards_to_leave(
         now_ms: an instant on the Redis server's clock.
         expiry_ms: after this time without a heartbeat, a worker is not live.
     """
-    out = {one for one, entry in entries.items() if entry.until_ms > now_ms}
+    out = {one for one, entry in entries.items() if entry.is_valid(now_ms)}
     if worker not in out:
         return frozenset()
     taken = frozenset(
@@ -130,7 +130,8 @@ class ProbationWatch:
             self._entries = await self._store.entries()
             # A worker that is not on probation, as is usual, need not read the heartbeats.
             if self._id in self._entries:
-                self._heartbeats = await self._registry.heartbeats()
+                heartbeats = await self._registry.heartbeats()
+                self._heartbeats = self._registry.dated(heartbeats, self._server_ms())
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("probation_unknown", error=str(error))
         self._decide()

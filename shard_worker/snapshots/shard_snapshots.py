@@ -261,7 +261,7 @@ class Snapshots:
     async def _forget_absent(self, status: Mapping[int, SnapshotStatus], now_ms: int) -> None:
         """Let the logs forget replicas that are gone, once a snapshot covers what they had."""
         expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
-        heartbeats = (await self._registry.heartbeats()).values()
+        heartbeats = self._registry.dated(await self._registry.heartbeats(), now_ms).values()
         live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]
         for shard, applied in (await self._log.applied_of(list(status))).items():
             newest = status[shard].newest

@@ -117,6 +117,7 @@ class SplitDriver:
         self._store = LayoutStore(control, keys)
         self._gateways = GatewayStore(control, keys)
         self._changes = SplitChanges(control, keys)
+        self._registries: dict[int, Registry] = {}  # of layouts; each knows what it read before
         self._waits_for = ""
         self._counted_at: dict[SplitState, float] = {}
         self._uncounted_since: float | None = None
@@ -204,8 +205,9 @@ class SplitDriver:
         )
 
     async def _live(self, layout: int) -> dict[str, Heartbeat]:
-        registry = Registry(self._control, self._keys.of_layout(layout))
-        return await registry.live_heartbeats(self._expiry_s)
+        if layout not in self._registries:
+            self._registries[layout] = Registry(self._control, self._keys.of_layout(layout))
+        return await self._registries[layout].live_heartbeats(self._expiry_s)
 
     async def _copied(self, split: Split) -> _Copied:
         """How far the logs of the target are copied."""

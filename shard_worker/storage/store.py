@@ -105,12 +105,15 @@ class Store:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             mode = "ro" if self._read_only else "rwc"
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=BUSY_TIMEOUT_S,
-                check_same_thread=False,  # close() may be called by another thread
-            )
+            try:
+                connection = sqlite3.connect(
+                    f"{self._path.absolute().as_uri()}?mode={mode}",
+                    uri=True,
+                    timeout=BUSY_TIMEOUT_S,
+                    check_same_thread=False,  # close() may be called by another thread
+                )
+            except sqlite3.OperationalError as error:
+                raise sqlite3.OperationalError(f"{self._path}: {error}") from error
             try:
                 self._configure(connection)
             except BaseException:

@@ -280,6 +280,27 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
         assert {type(call.error) for call in calls} <= {QuarantinedError, ScorerCrashedError}
 
 
+async def test_a_query_is_not_to_blame_where_memory_is_short(tmp_path: Path) -> None:
+    """A scorer that died there tells nobody, and the same query runs again; elsewhere it tells."""
+    spare = [False]
+    gate = QuarantineGate(Quarantine(2, 60.0), has_memory=lambda: spare[0])
+    told: list[Record] = []
+    gate.publish = told.append
+    async with running(tmp_path, gate=gate) as bench:
+        for number in range(2):
+            dying = bench.submit(f"w{number} exit", fingerprint=b"f")
+            await bench.ended(dying)
+            assert type(dying.error) is ScorerCrashedError
+        assert not told
+        fine = bench.submit("w2 echo", fingerprint=b"f")
+        await bench.ended(fine)
+        assert fine.error is None
+        spare[0] = True
+        dying = bench.submit("w3 exit", fingerprint=b"f")
+        await bench.ended(dying)
+        assert [record.what for record in told] == [What.KILL, What.TRIED, What.KILL]
+
+
 async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     """No worker confirms the kill: the second try comes all the same, well before the deadline."""
     gate = QuarantineGate(Quarantine(2, 60.0))

@@ -333,8 +333,8 @@ class Dispatcher:
                 slot.take_back(offender)
                 self.submissions.end(offender, done)
             # If only its caller has left, the query is not at fault.
-            if not offender.is_cancelled:
-                self._blame(offender, will_retry=False)
+            if not offender.is_cancelled and self._gate is not None:
+                self._gate.killed(offender, time.monotonic(), will_retry=False)
         self.scatter_batch(slot, None)
         self._on_change()
 
@@ -367,13 +367,9 @@ class Dispatcher:
             if slot.owed == OURS:
                 self._bulkhead.give_back(OURS)
         slot.free()
-        if suspect is not None:
-            self._blame(suspect, will_retry=suspect.generation != ENDED)
+        if suspect is not None and self._gate is not None:
+            self._gate.died(suspect, time.monotonic(), suspect.generation != ENDED)
         self.put_back(again)
-
-    def _blame(self, handle: TaskHandle, *, will_retry: bool) -> None:
-        if self._gate is not None:
-            self._gate.killed(handle, time.monotonic(), will_retry)
 
     # ---- ends
 

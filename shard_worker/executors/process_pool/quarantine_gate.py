@@ -37,6 +37,7 @@ class QuarantineGate:
         quarantine: Quarantine,
         server_ms: Callable[[float], int] = lambda now: int(now * 1000),
         worker: str = "",
+        has_memory: Callable[[], bool] = lambda: True,
     ) -> None:
         """Start without records.
 
@@ -44,12 +45,15 @@ class QuarantineGate:
             quarantine: the policy.
             server_ms: the Redis server's clock, in ms, at an instant of `time.monotonic()`.
             worker: this worker's name in the cluster.
+            has_memory: whether there is memory to spare here; if not, no task is to blame for a
+                scorer that died.
         """
         self.quarantine = quarantine
         self.publish: Callable[[Record], None] | None = None
         self.listeners: list[Callable[[Collection[bytes]], None]] = []
         self._server_ms = server_ms
         self._worker = worker
+        self._has_memory = has_memory
         self._unconfirmed: dict[
             bytes, float
         ] = {}  # fingerprint → until when to wait for the cluster
@@ -98,8 +102,13 @@ class QuarantineGate:
 
     # ---- records of this lane
 
+    def died(self, handle: TaskHandle, now: float, will_retry: bool) -> None:
+        """Record that a scorer died while it ran this task, unless any might have died here."""
+        if self._has_memory():
+            self.killed(handle, now, will_retry)
+
     def killed(self, handle: TaskHandle, now: float, will_retry: bool) -> None:
-        """Record that a scorer died, or had to be killed, while it ran this task."""
+        """Record that a scorer had to be killed, or died of this task, while it ran it."""
         fingerprint = handle.task.identity.fingerprint
         if fingerprint is None:
             return

@@ -45,7 +45,7 @@ class FailingShard:
         self._indexer.open(0)
         self._budget: Any = None  # nothing asks for it
         files = SetAsideFiles(data, 1_000_000, Counters())
-        aside = SetAside(files, Counters(), Notes().add, self._no_pause, lambda: True)
+        aside = SetAside(files, Counters(), Notes().add, self._no_pause, lambda: ())
         self.batches = Batches(IndexerClient(self), aside, None)
 
     async def _no_pause(self, _seconds: float) -> None:

@@ -56,7 +56,7 @@ class EmbeddingShard:
             self.counters,
             Notes().add,
             self._no_pause,
-            lambda: True,
+            lambda: (),
         )
         self.embedded: list[EmbeddingCounts] = []
         client = IndexerClient(self, on_embedded=self.embedded.append)

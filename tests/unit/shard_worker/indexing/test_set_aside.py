@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import (
+    EmbeddingError,
     LaneUnavailableError,
     RedisUnavailableError,
     ScorerCrashedError,
     WorkError,
 )
+from hedgerow.common.machine.memory_room import MemoryRoom
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Drop, Upsert, pack_op, unpack_op
@@ -22,7 +24,6 @@ from hedgerow.shard_worker.indexing.set_aside import (
     ATTEMPTS,
     MOST_IN_A_ROW,
     SetAside,
-    has_memory,
     units_of,
 )
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
@@ -94,7 +95,8 @@ def aside(
     counters = counters or Counters()
     files = SetAsideFiles(folder, 1_000_000, counters)
     add = (Notes() if notes is None else notes).add
-    return SetAside(files, counters, add, no_pause, lambda: memory)
+    room = MemoryRoom(10**9 if memory else 10**7, 10**9)
+    return SetAside(files, counters, add, no_pause, lambda: [room])
 
 
 async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ async def test_those_who_wait_hear_of_it_before_the_position_moves_on(tmp_path: 
         raise RedisUnavailableError("away")
 
     unheard = SetAside(
-        SetAsideFiles(tmp_path, 1_000_000, Counters()), Counters(), fails, no_pause, lambda: True
+        SetAsideFiles(tmp_path, 1_000_000, Counters()), Counters(), fails, no_pause, lambda: ()
     )
     with pytest.raises(RedisUnavailableError):
         await unheard.apply(3, [entry(2, "c")], indexer)
@@ -271,9 +273,11 @@ def test_an_operation_falls_into_what_does_the_same() -> None:
     assert units_of(pack_op(Drop("u"))) == [pack_op(Drop("u"))]
 
 
-def test_a_machine_has_memory_by_what_the_kernel_says_is_available() -> None:
-    """Below 3 % of the whole, no document is blamed; what cannot be read counts as plenty."""
-    assert has_memory("MemTotal:  1000 kB\nMemAvailable:  30 kB\n")
-    assert not has_memory("MemTotal:  1000 kB\nMemAvailable:  29 kB\n")
-    assert has_memory("MemTotal:  1000 kB\n")
-    assert has_memory("nonsense")
+async def test_a_text_that_cannot_be_embedded_needs_no_memory(tmp_path: Path) -> None:
+    """It is set aside though memory is short, unless the function itself ran out of it."""
+    setting_aside = aside(tmp_path, memory=False)
+    await setting_aside.apply(3, [entry(1, "c")], Indexer({"c"}, EmbeddingError("a bad text")))
+    assert set(kept(tmp_path)) == {"c"}
+    lacking = Indexer({"d"}, EmbeddingError("f raised MemoryError"))
+    with pytest.raises(LaneUnavailableError, match="out of memory"):
+        await setting_aside.apply(3, [entry(2, "d")], lacking)

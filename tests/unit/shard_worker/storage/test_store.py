@@ -181,6 +181,14 @@ def test_a_read_only_store_must_be_there(tmp_path: Path) -> None:
     assert not (tmp_path / "missing.sqlite").exists()
 
 
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """SQLite does not say which file it cannot open: the message does, also to an operator."""
+    path = tmp_path / "store.sqlite"
+    path.mkdir()
+    with pytest.raises(sqlite3.OperationalError, match=f"^{path}: unable to open"):
+        Store.open(path)
+
+
 def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     """A store that a later version has written is not touched."""
     path = tmp_path / "store.sqlite"
