@@ -237,7 +237,7 @@ class Probation:
             return None
         rate = median(other.failure_rate for other in others)
         if own.failure_rate >= settings.failure_rate_threshold and own.failure_rate > 2 * rate:
-            reason = f"{own.failure_rate:.0f} % failed, of the others {rate:.0f} %"
+            reason = f"{own.failure_rate:.0f} % failed, and {rate:.0f} % of the others"
             return _Finding(math.inf, reason)
         usual_s = median(other.latency_s for other in others)
         least_s = max(settings.latency_factor * usual_s, usual_s + settings.min_excess_ms / 1000)
@@ -245,7 +245,7 @@ class Probation:
             return _Finding(0.0, "")
         reason = (
             f"p{settings.latency_percentile:g} is {own.latency_s * 1000:.1f} ms, "
-            f"of the others {usual_s * 1000:.1f} ms"
+            f"that of the others {usual_s * 1000:.1f} ms"
         )
         return _Finding(own.latency_s / least_s, reason)
 

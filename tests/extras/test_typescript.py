@@ -16,6 +16,17 @@ from tests.support.needs import missing
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "deploy" / "typescript"
 BUILT = ROOT / "build" / "typescript"
+PAGE = ROOT / "docs" / "typescript.md"
+STRICT = (
+    "--strict",
+    "--target",
+    "es2022",
+    "--module",
+    "nodenext",
+    "--types",
+    "node",
+    "--skipLibCheck",
+)
 TOKEN = "the-token-of-the-tests"
 
 pytestmark = pytest.mark.timeout(300)
@@ -60,6 +71,22 @@ def test_the_generated_client_asks_a_real_gateway(tmp_path: Path) -> None:
             GATEWAY_TOKEN=TOKEN,
         )
     assert re.search(r"^# pass 7$", printed, re.MULTILINE), printed
+
+
+def test_the_example_of_the_page_prints_what_the_page_says(tmp_path: Path) -> None:
+    """It compiles in strict mode, and runs against a cluster that has no collection yet."""
+    if node_version() < 20:
+        missing("Node 20 and npm (apt install nodejs npm)")
+    run("deploy/typescript/build.sh", PYTHON=sys.executable)
+    (example,) = re.findall(r"```ts\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (output,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    source = BUILT / "test" / "page.ts"  # beneath the package, which it imports by its name
+    with running_cluster(tmp_path, "--shards", "2", "--workers", "1") as cluster:
+        source.write_text(example.replace("http://127.0.0.1:8080", cluster.url))
+        installed = BUILT / "node_modules"
+        types = ("--typeRoots", str(installed / "@types"))
+        run(str(installed / ".bin" / "tsc"), *STRICT, *types, str(source))
+        assert run("node", str(source.with_suffix(".js"))) == output
 
 
 def test_versions_are_exact_and_locked_without_a_host() -> None:

@@ -22,6 +22,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 BLOCK = "settings"
 
 UNITS = {
+    "_bytes_per_s": "bytes/s",  # before the ends that it has
     "_s": "s",
     "_ms": "ms",
     "_bytes": "bytes",

@@ -78,7 +78,7 @@ STATUS: dict[str, Any] = {
             "on_probation": True,
             "probation": {
                 "gateway": "g1",
-                "reason": "shard 2: p90 is 61.0 ms, of the others 4.1 ms",
+                "reason": "shard 2: p90 is 61.0 ms, that of the others 4.1 ms",
                 "since_ms": int(UNTIL.timestamp() * 1000) - 60_000,
                 "until_ms": int(UNTIL.timestamp() * 1000),
             },
@@ -200,7 +200,7 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "ab12",
         "evil [bold]query",
         "on probation since leaves shards reason",
-        "w-b 12:33:56 2 shard 2: p90 is 61.0 ms, of the others 4.1 ms",
+        "w-b 12:33:56 2 shard 2: p90 is 61.0 ms, that of the others 4.1 ms",
         "could not index bytes dropped w-a 64,000,000 12",
         "does not serve shards reason w-b 1,3-4 missed writes (a gap) w-b 5 applies writes first",
     ):
