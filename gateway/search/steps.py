@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -13,6 +14,7 @@ from hedgerow.common.errors import (
     raise_if,
 )
 from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.common.tasks import all_of
 from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.search.documents.like_terms import Like, LikeTermsReader
 from hedgerow.gateway.search.options.did_you_mean import (
@@ -77,17 +79,17 @@ class SearchSteps:
     ) -> str | None:
         """The query with misspelt words corrected; None if it does not find more, or in no time."""
         slips = to_correct(result.slips, result.total_hits.value)
-        async with asyncio.TaskGroup() as tasks:
-            asked = [
-                [
-                    tasks.create_task(self._forms(query, collection, slip, term, started))
-                    for term, _ in slip.candidates
-                ]
+        # Not a `TaskGroup`: if the caller leaves, it leaves a cycle that holds the whole request.
+        found_forms = iter(
+            await all_of(
+                self._forms(query, collection, slip, term, started)
                 for slip in slips
-            ]
+                for term, _ in slip.candidates
+            )
+        )
         text = query.query
-        for slip, forms in zip(slips, asked, strict=True):
-            counts = [form.result() for form in forms]
+        for slip in slips:
+            counts = list(islice(found_forms, len(slip.candidates)))
             if (word := written_as(slip, counts)) is not None:
                 text = with_word(text, slip.word, word)
         if text == query.query:

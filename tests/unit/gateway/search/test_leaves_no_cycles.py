@@ -2,16 +2,24 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, OverloadedError
+from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.tail import AdmissionSettings
-from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.common.wire.search_options import Slip
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.steps import SearchSteps
+from hedgerow.gateway.shapes.answer import TotalHits
 from tests.support.garbage import left_to_collector
+from tests.support.sample_results import make_result
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
-from tests.unit.support.searchers import COLLECTION, searcher_over
+from tests.unit.support.searchers import COLLECTION, FixedView, searcher_over
 
 QUERY = SearchQuery(COLLECTION.name, "x", fields=False, deadline_ms=300)
 LIMIT = AdmissionSettings().initial_limit
@@ -35,6 +43,39 @@ def test_a_search_whose_caller_leaves_leaves_no_cycle(after_s: float) -> None:
         await leave()  # whatever is made once exists now
         with left_to_collector() as left:
             await leave()
+        return [one for one in left if isinstance(one, BaseException)]
+
+    assert run_virtually(scenario()) == []
+
+
+def test_a_search_whose_caller_leaves_while_words_are_corrected_leaves_no_cycle() -> None:
+    """Nor does one that asks for its misspelt words, several at once."""
+    slip = Slip("pandsa", "_text", 0, (("panda", 30), ("pandas", 3)))
+
+    class Slow:
+        fetcher = None
+
+        async def search(self, query: SearchQuery, _collection: Collection) -> SearchResult:
+            if query.did_you_mean:
+                return make_result(total_hits=TotalHits(0, "eq"), slips=(slip,))
+            await asyncio.sleep(10)
+            raise AssertionError
+
+    async def leave(steps: SearchSteps) -> None:
+        query = replace(QUERY, query="pandsa", did_you_mean=True)
+        task = asyncio.create_task(steps.search(query, COLLECTION))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        del task
+        await asyncio.sleep(0.1)
+
+    async def scenario() -> list[object]:
+        steps = SearchSteps(cast("Any", Slow()), FixedView([10]), QuerySettings())
+        await leave(steps)
+        with left_to_collector() as left:
+            await leave(steps)
         return [one for one in left if isinstance(one, BaseException)]
 
     assert run_virtually(scenario()) == []
