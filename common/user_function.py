@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.working_folder import working_folder
 
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a module
@@ -19,6 +18,14 @@ _NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a mo
 _LIBRARIES: Final = tuple(
     f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+
+
+def working_folder() -> Path | None:
+    """This process's working folder; None if it was removed meanwhile."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def import_path() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.working_folder import working_folder
+from hedgerow.common.user_function import working_folder
 
 UMASK = 0o077
 FOLDER_MODE = 0o700
