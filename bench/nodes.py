@@ -57,7 +57,11 @@ class Fault:
 
 
 async def fail_over(
-    nodes: RedisCluster, traffic: Traffic, slot: int, how: signal.Signals
+    nodes: RedisCluster,
+    traffic: Traffic,
+    slot: int,
+    how: signal.Signals,
+    observed_s: float = OBSERVED_S,
 ) -> tuple[Fault, Node]:
     """End the node that has a slot, and watch for what follows; returns that, and the old node."""
     loop = asyncio.get_running_loop()
@@ -65,7 +69,7 @@ async def fail_over(
     began_at = loop.time()
     old.signal(how)
     await _until(lambda: nodes.owner(slot, without=old) is not old)
-    fault = await _observe(how.name, traffic, began_at, loop.time())
+    fault = await _observe(how.name, traffic, began_at, loop.time(), observed_s)
     return fault, old
 
 
@@ -100,8 +104,14 @@ async def move(
     return await _observe("move", traffic, began_at, loop.time())
 
 
-async def _observe(kind: str, traffic: Traffic, began_at: float, decided_at: float) -> Fault:
-    await asyncio.sleep(OBSERVED_S)
+async def _observe(
+    kind: str,
+    traffic: Traffic,
+    began_at: float,
+    decided_at: float,
+    observed_s: float = OBSERVED_S,
+) -> Fault:
+    await asyncio.sleep(observed_s)
     after = [one for one in traffic.searches if one.ended_at > began_at]
     whole = [one.ended_at for one in after if one.kind == "whole" and one.ended_at > decided_at]
     return Fault(

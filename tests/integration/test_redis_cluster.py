@@ -167,7 +167,7 @@ async def test_searches_go_on_while_slots_move_and_nodes_fail(nodes: RedisCluste
                     moved = await move(nodes, traffic, 0, to)
                     assert moved.num_partial == 0, (moved, traffic.reasons)
                 for how in (signal.SIGSTOP, signal.SIGKILL):
-                    _, old = await fail_over(nodes, traffic, 1, how)
+                    _, old = await fail_over(nodes, traffic, 1, how, observed_s=0.0)
                     await until(
                         partial(_are_whole, traffic, asyncio.get_running_loop().time()),
                         what="all answers are whole",

@@ -57,7 +57,7 @@ async def test_searches_go_on_while_a_node_fails(nodes: RedisCluster) -> None:
             traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.1)
             async with traffic.running(searchers=1, writers=1):
                 await until(lambda: len(traffic.acknowledged) > 10, what="writes are acknowledged")
-                _, old = await fail_over(nodes, traffic, 1, signal.SIGKILL)
+                _, old = await fail_over(nodes, traffic, 1, signal.SIGKILL, observed_s=0.0)
                 failed_at = asyncio.get_running_loop().time()
                 await until(lambda: traffic.num_whole(failed_at) >= 50, what="whole answers")
                 await bring_back(nodes, old, signal.SIGKILL)

@@ -65,8 +65,8 @@ def block_until(
 
 
 @asynccontextmanager
-async def rested() -> AsyncIterator[None]:
-    """Do the block, and pause twice as long as it took: for load beside what is tested.
+async def rested(times: float = 2.0, longest_s: float = _LONGEST_REST_S) -> AsyncIterator[None]:
+    """Do the block, and pause `times` as long as it took: for load beside what is tested.
 
     Without pauses, such load takes all of a small machine, and what it is beside takes several
     times as long. Pauses are short enough that there is some load on a busy machine, too.
@@ -74,7 +74,7 @@ async def rested() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     yield
-    await asyncio.sleep(min(max(_EVERY_S, 2 * (loop.time() - began_at)), _LONGEST_REST_S))
+    await asyncio.sleep(min(max(_EVERY_S, times * (loop.time() - began_at)), longest_s))
 
 
 async def comes_true(
