@@ -6,8 +6,7 @@ Indexing costs far more than copying, and is done by other processes, so that th
 long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
 themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of
 a machine take turns (`machine_turns`), since they share its cores. Clones that idle threads make
-may use them all: with fewer, a core that searches leave is not found while the thread's own is
-taken.
+may use them all, but not more: idle threads that wait for a core keep others from moving to it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -25,6 +24,7 @@ TURN_S: Final = 0.5  # about
 SMALLEST_BYTES: Final = 500_000
 LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
 CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
+THREADS_OF_A_CLONE: Final = 2  # one reads documents, and one indexes them
 
 
 class Turns(Protocol):
@@ -85,7 +85,7 @@ class CopyPace:
         return cls(
             settings.placement.split_share,
             at_once=at_once,
-            idle_at_once=num_cores() if HAS_IDLE else at_once,
+            idle_at_once=max(1, num_cores() // THREADS_OF_A_CLONE) if HAS_IDLE else at_once,
             machine=machine,
             # Beyond the limit, gateways would have bulk loads wait.
             most_log_entries=settings.limits.max_log_entries // 2,

@@ -202,12 +202,15 @@ async def test_idle_threads_may_use_more_turns() -> None:
     assert machine.calls == ["hold 7 of 3", "hold 7 of 3", "end 7"]
 
 
-@pytest.mark.parametrize(("has_idle", "num_turns"), [(True, 8), (False, 2)])
-def test_a_machine_without_idle_threads_makes_fewer_clones_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, has_idle: bool, num_turns: int
+@pytest.mark.parametrize(
+    ("cores", "has_idle", "num_turns"),
+    [(1, True, 1), (2, True, 1), (8, True, 4), (8, False, 2)],
+)
+def test_clones_have_two_idle_threads_for_each_two_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, has_idle: bool, num_turns: int
 ) -> None:
-    """Else they would take all of its cores from searches."""
-    monkeypatch.setattr(copy_pace, "num_cores", lambda: 8)
+    """More would wait for cores, and others would take the cores from searches."""
+    monkeypatch.setattr(copy_pace, "num_cores", lambda: cores)
     monkeypatch.setattr(copy_pace, "HAS_IDLE", has_idle)
     pace = CopyPace.of(Settings(), lambda: False)
     with ExitStack() as queued:
