@@ -6,7 +6,7 @@ Indexing costs far more than copying, and is done by other processes, so that th
 long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
 themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of
 a machine take turns (`machine_turns`), since they share its cores. Clones that idle threads make
-may use them all, but not more: idle threads that wait for a core keep others from moving to it.
+may use them all. With more idle threads than cores, searches wait longer (docs/splitting.md).
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
