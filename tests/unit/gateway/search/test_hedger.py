@@ -1,7 +1,6 @@
 """Second copies, sent by the real searcher over scripted shards in virtual time."""
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
+from tests.support.garbage import left_to_collector
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
 from tests.unit.support.searchers import COLLECTION, FixedView, searcher_over
@@ -332,20 +332,14 @@ def test_a_search_that_is_looked_at_leaves_no_cycle(
     With replicas, a quarter of the searches at half load are late enough to be looked at.
     """
 
-    async def scenario() -> int:
+    async def scenario() -> list[object]:
         scene = await learnt()
         scene.slow(2, delay_s, hedge_s)
         await scene.search()  # learns; whatever is made once exists now
         await asyncio.sleep(1.0)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        try:
+        with left_to_collector() as left:
             await scene.search()
             await asyncio.sleep(1.0)  # until the looks that were to come have found it answered
-            return gc.collect()
-        finally:
-            gc.enable()
-            gc.unfreeze()
+        return left
 
-    assert run_virtually(scenario()) == 0
+    assert run_virtually(scenario()) == []
