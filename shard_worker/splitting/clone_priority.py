@@ -12,8 +12,8 @@ from typing import Final
 
 from hedgerow.shard_worker.indexing.background_thread import Priority
 
-# Of a core. As many clones as there are cores share what is left of them. Of a core that is busy,
-# the higher priority gets a quarter.
+# Of a core. Clones share what searches leave of the cores. Of one that is always busy, the higher
+# priority gets a quarter.
 LEAST_SHARE: Final = 0.1
 PATIENCE_S: Final = 2.0  # searches may need all cores for a moment
 INSISTS_S: Final = 30.0  # else each clone of a busy worker would be begun twice
