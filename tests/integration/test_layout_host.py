@@ -19,6 +19,7 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.layouts import layout_host
 from hedgerow.shard_worker.layouts.apart import Turn
 from hedgerow.shard_worker.layouts.layout_host import LayoutHost
+from tests.integration.support.beating import beating
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -150,18 +151,17 @@ async def hosted(
     try:
         keys = Keys(prefix)
         await Registry(control, keys).cluster(2)
-        other = Heartbeat("other", 1, "h", [0], "1", await control.now_ms() + 600_000, 0)
-        for number in range(2):
-            await Registry(control, keys.of_layout(number)).beat(other)
-        running = asyncio.create_task(host.run(stop))
-        try:
-            await workers.has_begun[0].wait()
-            layout = begin(ClusterLayout(0, Layout(0, 2)), await control.now_ms())
-            assert await store.write(layout, 0)
-            yield workers, store, layout
-        finally:
-            stop.set()
-            await asyncio.wait_for(running, 10.0)
+        registries = [Registry(control, keys.of_layout(number)) for number in range(2)]
+        async with beating(control, registries, "other", [0], host="h"):
+            running = asyncio.create_task(host.run(stop))
+            try:
+                await workers.has_begun[0].wait()
+                layout = begin(ClusterLayout(0, Layout(0, 2)), await control.now_ms())
+                assert await store.write(layout, 0)
+                yield workers, store, layout
+            finally:
+                stop.set()
+                await asyncio.wait_for(running, 10.0)
     finally:
         await control.close()
 

@@ -9,7 +9,7 @@ from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.wire.heartbeat import Heartbeat
+from tests.integration.support.beating import beating
 from tests.integration.support.splits import document, everything, until_split
 from tests.support.clusters import Cluster, cluster_of_its_own, gateway_to, load_into
 from tests.support.waiting import until
@@ -83,18 +83,16 @@ async def test_a_replica_that_comes_back_during_a_split_gets_the_new_shards(pair
         pair.kill(1)
         await until(partial(are, "w0"), 60.0, what="one replica")
         await gateway.splits.begin()
-        # Until it has gone, the split goes no further: a worker whose (no) shards are pinned.
-        later_ms = await control.now_ms() + 600_000
-        await registry.beat(Heartbeat("pinned", 1, "here", [], "0", later_ms, 0))
         new = PlacementStore(control, Keys().of_layout(1))
 
         async def is_placed() -> bool:
             return await new.read() is not None
 
-        await until(is_placed, 60.0, what="a placement of the new shards")
-        pair.start(1)
-        await until(partial(are, "w0", "w1"), 60.0, what="two replicas of the old shards")
-        await registry.forget_worker("pinned")
+        # Until it has gone, the split goes no further.
+        async with beating(control, [registry], "pinned"):
+            await until(is_placed, 60.0, what="a placement of the new shards")
+            pair.start(1)
+            await until(partial(are, "w0", "w1"), 60.0, what="two replicas of the old shards")
         await until_split(gateway, 4, 60.0)
         assert await are("w0", "w1")
         assert await everything(gateway) == {f"d{number}": 0 for number in range(300)}

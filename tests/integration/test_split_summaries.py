@@ -10,7 +10,7 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.summaries import SummaryStore, is_of
-from hedgerow.common.wire.heartbeat import Heartbeat
+from tests.integration.support.beating import beating
 from tests.integration.support.splits import document, until_split
 from tests.support.clusters import Cluster, cluster_of_its_own, gateway_to, load_into
 from tests.support.waiting import until
@@ -47,21 +47,23 @@ async def test_new_shards_are_summarised_when_they_are_searched(cluster: Cluster
 
         await until(partial(are_valid, old, OLD), 60.0, what="summaries of the old shards")
         await gateway.splits.begin()
-        # Until it has gone, the split goes no further: a worker whose (no) shards are pinned.
-        later_ms = await control.now_ms() + 600_000
-        await registries[0].beat(Heartbeat("pinned", 1, "here", [], "0", later_ms, 0))
 
         async def are_served() -> bool:
             live = await registries[1].live_heartbeats(60.0)
             return {shard for one in live.values() for shard in one.shards} == set(NEW)
 
-        await until(are_served, 60.0, what="the new shards")
-        for version in (1, 2, 3):  # each takes a second in which nothing is written to the shard
-            before = (await old.stamps(uid, [0]))[0]
-            await load_into(gateway, "books", [document(in_first[0], version)])
-            await until(partial(is_after, before), 60.0, what="another summary")
-        assert set((await new.stamps(uid, NEW)).values()) == {b""}
-        await registries[0].forget_worker("pinned")
+        # Until it has gone, the split goes no further.
+        async with beating(control, registries[:1], "pinned"):
+            await until(are_served, 60.0, what="the new shards")
+            for version in (
+                1,
+                2,
+                3,
+            ):  # each takes a second in which nothing is written to the shard
+                before = (await old.stamps(uid, [0]))[0]
+                await load_into(gateway, "books", [document(in_first[0], version)])
+                await until(partial(is_after, before), 60.0, what="another summary")
+            assert set((await new.stamps(uid, NEW)).values()) == {b""}
         await until_split(gateway, len(NEW), 60.0)
         await until(partial(are_valid, new, NEW), 60.0, what="summaries of the new shards")
     await control.close()
