@@ -110,5 +110,5 @@ DEADLINE_PART: Final = Quote(
 # How far measurements reach.
 MOST_DOCUMENTS: Final = Quote(1_000_000, BENCH, "1,000,000 documents, and the 962 queries")
 MOST_SHARDS: Final = Quote(64, BENCH, "64 times as many make a query")
-MOST_NODES: Final = Quote(3, REDIS_PAGE, "its third node hardly more than its first")
+MOST_NODES: Final = Quote(3, REDIS_PAGE, "its third node little more than its first")
 CORES: Final = Quote(2, USED, "on 2 cores (AMD EPYC)")
