@@ -26,7 +26,7 @@ class BeatDates:
         Args:
             heartbeats: every worker's last, by its id.
             now_ms: the Redis server's clock.
-            now: the time, in s, by a clock of this process that nobody sets.
+            now: an instant on the event loop's clock, in s.
         """
         known = self._known
         self._known = {

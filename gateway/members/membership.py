@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.state.beat_dates import BeatDates
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.search_options import LEVEL
@@ -75,7 +74,6 @@ class Membership:
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
-        self._dates = BeatDates()
         self._expiry_ms = expiry_s * 1000
         self._poll_s = poll_s
         self._server_ms = server_ms
@@ -176,9 +174,8 @@ class Membership:
         heartbeats = await self._registry.heartbeats()
         counts = await self._registry.document_counts_of(self._uids())
         now_ms = self._server_ms()
-        now = asyncio.get_running_loop().time()
-        heartbeats = self._dates.dated(heartbeats, now_ms, now)
-        self.take(heartbeats, counts, now_ms, now)
+        heartbeats = self._registry.dated(heartbeats, now_ms)
+        self.take(heartbeats, counts, now_ms, asyncio.get_running_loop().time())
         self.refreshed_at = began_at
         self._on_view()
         for worker, heartbeat in heartbeats.items():

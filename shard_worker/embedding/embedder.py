@@ -119,10 +119,11 @@ class Embedder:
             if len(ids) == 1:
                 raise EmbeddingError(f"document {ids[0]!r}: {error}") from error
             _log.warning("embedding_one_by_one", function=function, reason=str(error))
-            for one in ids:
-                yield from self._embedded(embed, function, [one], texts)
         else:
             yield from zip(ids, made, strict=True)
+            return
+        for one in ids:
+            yield from self._embedded(embed, function, [one], texts)
 
     def _call(self, embed: EmbedFunction, function: str, texts: Sequence[str]) -> list[bytes]:
         started = time.monotonic()

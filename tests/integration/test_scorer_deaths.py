@@ -281,7 +281,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 
 async def test_a_query_is_not_to_blame_where_memory_is_short(tmp_path: Path) -> None:
-    """A scorer that died there tells nobody, and the same query runs again; elsewhere it tells."""
+    """A scorer that dies while it is counts against no query; one that dies later does."""
     spare = [False]
     gate = QuarantineGate(Quarantine(2, 60.0), has_memory=lambda: spare[0])
     told: list[Record] = []

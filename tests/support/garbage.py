@@ -1,8 +1,19 @@
 """What is left to the garbage collector."""
 
+import asyncio
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+async def left_by_its_caller(call: Coroutine[Any, Any, object], after_s: float) -> None:
+    """Run a call, and cancel it after a while, as when its caller leaves."""
+    task = asyncio.create_task(call)
+    await asyncio.sleep(after_s)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @contextmanager

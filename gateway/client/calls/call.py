@@ -54,7 +54,7 @@ def as_texts(members: Mapping[str, T]) -> Mapping[str, T]:
     """Return the members of a search, of which none may be bytes.
 
     Raises:
-        BadRequestError: one is. It would be sent as Base64, and nobody means to search for that.
+        BadRequestError: one is. JSON would carry it as Base64, which is not what was meant.
     """
     for name, value in members.items():
         if isinstance(value, bytes | bytearray | memoryview):

@@ -50,6 +50,13 @@ def test_a_shard_is_live_exactly_while_one_of_its_workers_is_fresh(
         assert len(membership.replicas_of(shard)) == len(fresh)
 
 
+def _registry() -> AsyncMock:
+    """One whose clock was never set back."""
+    registry = AsyncMock(spec=Registry)
+    registry.dated.side_effect = lambda heartbeats, _now_ms: heartbeats
+    return registry
+
+
 def test_only_replicas_that_can_answer_count() -> None:
     """A load waits for a replica that catches up, not for one with a gap; neither one serves."""
     heartbeats = {
@@ -75,7 +82,7 @@ def test_counts_outlive_their_worker() -> None:
 def test_only_the_long_dead_are_forgotten() -> None:
     """A heartbeat of yesterday is removed from Redis; one that has only just expired stays."""
     now_ms = 10**12
-    registry = AsyncMock(spec=Registry)
+    registry = _registry()
     registry.heartbeats.return_value = {
         "live": beat("live", [0], now_ms - 100),
         "expired": beat("expired", [1], now_ms - 60_000),
@@ -89,7 +96,7 @@ def test_only_the_long_dead_are_forgotten() -> None:
 
 def test_the_age_of_a_view_is_that_of_the_last_look_that_succeeded() -> None:
     """A look that fails, or that hangs, leaves the view as old as it is."""
-    registry = AsyncMock(spec=Registry)
+    registry = _registry()
     registry.heartbeats.return_value = {}
     registry.document_counts_of.return_value = {}
     membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.25, lambda: 0, list)
@@ -238,7 +245,7 @@ def test_calls_share_a_read_that_began_after_them() -> None:
             await asyncio.sleep(1.0)
             return {}
 
-        registry = AsyncMock(spec=Registry)
+        registry = _registry()
         registry.heartbeats.side_effect = heartbeats
         registry.document_counts_of.return_value = {}
         membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.1, lambda: 0, list)

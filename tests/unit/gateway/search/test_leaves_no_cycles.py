@@ -15,7 +15,7 @@ from hedgerow.common.wire.search_options import Slip
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.steps import SearchSteps
 from hedgerow.gateway.shapes.answer import TotalHits
-from tests.support.garbage import left_to_collector
+from tests.support.garbage import left_by_its_caller, left_to_collector
 from tests.support.sample_results import make_result
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
@@ -31,12 +31,8 @@ def test_a_search_whose_caller_leaves_leaves_no_cycle(after_s: float) -> None:
 
     async def leave() -> None:
         transport = ScriptedTransport({0: Script(delays_s=(0.1,))})
-        task = asyncio.create_task(searcher_over(transport, [10]).search(QUERY, COLLECTION))
-        await asyncio.sleep(after_s)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        del task
+        searcher = searcher_over(transport, [10])
+        await left_by_its_caller(searcher.search(QUERY, COLLECTION), after_s)
         await asyncio.sleep(1.0)
 
     async def scenario() -> list[object]:
@@ -63,12 +59,7 @@ def test_a_search_whose_caller_leaves_while_words_are_corrected_leaves_no_cycle(
 
     async def leave(steps: SearchSteps) -> None:
         query = replace(QUERY, query="pandsa", did_you_mean=True)
-        task = asyncio.create_task(steps.search(query, COLLECTION))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        del task
+        await left_by_its_caller(steps.search(query, COLLECTION), 0.1)
         await asyncio.sleep(0.1)
 
     async def scenario() -> list[object]:

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -26,7 +25,7 @@ from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.batch import BatchAnswer
 from tests.support.fake_gateway import FakeGateway
-from tests.support.garbage import left_to_collector
+from tests.support.garbage import left_by_its_caller, left_to_collector
 from tests.support.sample_results import make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
@@ -219,12 +218,7 @@ def test_a_batch_whose_caller_leaves_leaves_no_cycle() -> None:
 
             async def leave() -> None:
                 body = {"searches": _searches(10), "deadline_ms": 5000}
-                task = asyncio.create_task(client.post(PATH, json=body))
-                await asyncio.sleep(0.1)
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-                del task
+                await left_by_its_caller(client.post(PATH, json=body), 0.1)
                 await asyncio.sleep(0.1)
 
             await leave()
