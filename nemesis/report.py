@@ -254,7 +254,7 @@ _HOW = """
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
   processes as before; after splits, as many times the descriptors and the additional memory as
   there are times the shards, and in a worker one process more, the
-  [forkserver](memory.md#memory-and-processes) that forks later ones. No process outlives the
+  [forkserver](memory.md#the-processes-of-a-worker) that forks later ones. No process outlives the
   one that started it. The descriptors that are allowed are for pools of connections, which keep as
   many as were ever in use at once: a process polls the queues of its shards, reads their logs and
   keeps its records over two pools, and more of these commands coincide the longer it runs, and
