@@ -179,9 +179,9 @@ It needs Linux and root. If the machine lacks something, it leaves out the fault
 and says so; without namespaces, TCP proxies of its own stand between each process and a single
 Redis.
 
-With `NODES=3`, a [Redis Cluster](redis-servers.md#redis-cluster) of three nodes with a replica each carries
-queries and logs, and the servers under the sentinels everything else. Nodes then fail, hang, are
-cut off and hand slots to each other, beside all other faults. This needs namespaces.
+With `NODES=3`, a [Redis Cluster](redis-servers.md#redis-cluster) of three nodes with a replica each
+carries queries and logs, and the servers under the sentinels everything else. Nodes then fail,
+hang, are cut off and hand slots to each other, beside all other faults. This needs namespaces.
 
 The record of a run is kept in `build/nemesis/`, with the logs of all processes; `python -m nemesis
 check FOLDER` checks it again. A run that fails prints the command that repeats its schedule.
