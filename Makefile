@@ -127,10 +127,10 @@ lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and bui
 bench-client: $(VENV)/.development  ## CPU time per search in the Python client and in other HTTP clients
 	$(BIN)/python -m bench.client
 
-bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it can serve: docs/operations.md (CORES=shared)
+bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it can serve: docs/overload.md (CORES=shared)
 	$(BIN)/python -m bench.crowd --cores $(or $(CORES),apart)
 
-bench-keys: $(VENV)/.development  ## effect of one key's tenfold overload on another key: docs/operations.md (CORES=shared SHARDS=n WORKERS=n)
+bench-keys: $(VENV)/.development  ## effect of one key's tenfold overload on another key: docs/overload.md (CORES=shared SHARDS=n WORKERS=n)
 	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart) \
 	  $(if $(SHARDS),--shards $(SHARDS)) $(if $(WORKERS),--workers $(WORKERS))
 

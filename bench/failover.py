@@ -395,7 +395,7 @@ async def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run it, and print the table of docs/operations.md."""
+    """Run it, and print the table of docs/redis.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
     parser.add_argument("--failovers", type=int, default=50)
     parser.add_argument("--min-replicas", type=int, default=1)

@@ -225,7 +225,7 @@ def _commands(nodes: RedisCluster | None) -> list[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run it, and print the tables of docs/redis.md."""
+    """Run it, and print the tables of docs/redis-servers.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.nodes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--faults", action="store_true", help="run under faults instead")

@@ -167,7 +167,7 @@ def _share(count: int, of: int) -> str:
 _INTRODUCTION = """
 `make nemesis MINUTES=30 SEED=1` attacks a real cluster: two gateways, four workers that
 [join](placement.md) with two replicas of each of four shards, and a Valkey with a replica under
-three [sentinels](operations.md#sentinel), each in a network namespace of its own. Settings are
+three [sentinels](redis.md#sentinel), each in a network namespace of its own. Settings are
 those that people get, except for `redis.min_replicas` (1) and snapshots every 10 s, from which
 shards that move are restored. Clients search and write all the time. Faults come in rounds, alone
 or up to three at once, by a schedule that the seed alone determines; after each round the cluster
@@ -179,9 +179,9 @@ It needs Linux and root. If the machine lacks something, it leaves out the fault
 and says so; without namespaces, TCP proxies of its own stand between each process and a single
 Redis.
 
-With `NODES=3`, a [Redis Cluster](redis.md#redis-cluster) of three nodes with a replica each carries
-queries and logs, and the servers under the sentinels everything else. Nodes then fail, hang, are
-cut off and hand slots to each other, beside all other faults. This needs namespaces.
+With `NODES=3`, a [Redis Cluster](redis-servers.md#redis-cluster) of three nodes with a replica each
+carries queries and logs, and the servers under the sentinels everything else. Nodes then fail,
+hang, are cut off and hand slots to each other, beside all other faults. This needs namespaces.
 
 The record of a run is kept in `build/nemesis/`, with the logs of all processes; `python -m nemesis
 check FOLDER` checks it again. A run that fails prints the command that repeats its schedule.
@@ -254,7 +254,7 @@ _HOW = """
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
   processes as before; after splits, as many times the descriptors and the additional memory as
   there are times the shards, and in a worker one process more, the
-  [forkserver](operations.md#memory-and-processes) that forks later ones. No process outlives the
+  [forkserver](memory.md#the-processes-of-a-worker) that forks later ones. No process outlives the
   one that started it. The descriptors that are allowed are for pools of connections, which keep as
   many as were ever in use at once: a process polls the queues of its shards, reads their logs and
   keeps its records over two pools, and more of these commands coincide the longer it runs, and

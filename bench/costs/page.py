@@ -17,8 +17,8 @@ median of the rounds. Gateway and load share a process unless a row says otherwi
 figures include the cost of the load. Latencies of the open loop count from when a query was due.
 Search in [other engines](search-bench.md) is measured by `make bench-search`, as is each
 [option of a search](search.md#what-it-costs), with it and without (`OPTIONS=1`: only that);
-`gateway up` with [more callers than it can answer](operations.md#overload) by `make bench-crowd`;
-one key beside [another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`;
+`gateway up` with [more callers than it can answer](overload.md) by `make bench-crowd`;
+one key beside [another key's overload](overload.md#keys-and-fair-shares) by `make bench-keys`;
 and [what people would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table,
 targets and settings are on that page, and this picture shows how many queries a second each answers
 with 32 in flight, and how long a single query takes:

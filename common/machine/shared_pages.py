@@ -1,7 +1,7 @@
 """Pages of memory that a process shares with its forks, until one of them writes to a page.
 
 CPython writes to many: it counts references in the objects themselves. What is done here before
-forks keeps them from writing where they need not, and returns what nothing uses. docs/operations.md
+forks keeps them from writing where they need not, and returns what nothing uses. docs/memory.md
 has the memory of a cluster, by process.
 """
 

@@ -1,4 +1,4 @@
-"""Every Redis key and channel, in one place. docs/operations.md lists them for operators.
+"""Every Redis key and channel, in one place. docs/redis-keys.md lists them for operators.
 
 In Redis Cluster, what belongs to a shard is in one hash slot, by a tag: `hedgerow:{5}:log:0`. The
 shards share a few slots, since a worker needs connections for each slot whose shards it serves. On

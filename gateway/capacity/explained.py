@@ -59,7 +59,7 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
         Assumption(
             "a shard may take, of the deadline",
             f"{inputs.deadline_share:.0%}",
-            f"{of.OPERATIONS}: a third",
+            f"{of.SIZING}: a third",
             "--deadline-share",
         ),
         Assumption(
@@ -72,7 +72,7 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
         Assumption(
             "cores of a worker",
             f"{inputs.worker_cores}",
-            f"{of.OPERATIONS}: it keeps about four busy",
+            f"{of.SIZING}: it keeps about four busy",
             "--worker-cores",
         ),
         Assumption("cores of a machine", f"{inputs.cores}", "chosen", "--cores"),
@@ -92,10 +92,10 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
         Assumption(
             "memory of a worker, a scorer, a gateway",
             f"{costs.worker_mb:g}, {costs.scorer_mb:g}, {costs.gateway_mb:g} MB",
-            of.OPERATIONS,
+            of.DEPLOYING,
         ),
         Assumption(
-            "memory of a Redis server's machine", f"{costs.redis_mb:,.0f} MB", of.OPERATIONS
+            "memory of a Redis server's machine", f"{costs.redis_mb:,.0f} MB", of.REDIS_NEEDS
         ),
         Assumption(
             "a write: gateway, Redis, each replica",
@@ -109,7 +109,7 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
             Assumption(
                 "a search, more for each further node of a Redis Cluster",
                 f"{costs.redis_node.total:g} µs",
-                of.REDIS_PAGE,
+                of.REDIS_SERVERS,
                 "--redis-cluster",
             )
         )
@@ -166,7 +166,7 @@ def _of_redis(inputs: Inputs, planned: Plan) -> Iterator[str]:
         yield (
             f"Redis: the nodes carry {carries}, since the busiest has {planned.node_shards:,} of "
             f"{planned.shards:,} shards, and one core executes all its commands. Another server is "
-            "for the control plane (docs/redis.md)."
+            "for the control plane (docs/redis-servers.md)."
         )
         return
     yield f"Redis: a server carries {carries}, since one core executes all its commands."

@@ -9,8 +9,10 @@ from typing import Final
 USED: Final = "search-used.md"
 BENCH: Final = "search-bench.md"
 COSTS: Final = "benchmarks.md"
-OPERATIONS: Final = "operations.md"
-REDIS_PAGE: Final = "redis.md"
+SIZING: Final = "sizing.md"
+DEPLOYING: Final = "deploying.md"
+REDIS_NEEDS: Final = "redis.md"
+REDIS_SERVERS: Final = "redis-servers.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,12 @@ WORKERS_8_SHARDS: Final = Cell(134, BENCH, "Hedgerow, 8 shards, HTTP", "workers"
 # A search of eight shards with one Redis server, and with three nodes of a Redis Cluster, in µs.
 _SERVER: Final = "a plain server"
 _NODES: Final = "a Valkey Cluster of three nodes"
-GATEWAY_1_SERVER: Final = Cell(58, REDIS_PAGE, _SERVER, "gateway, µs")
-GATEWAY_3_NODES: Final = Cell(72, REDIS_PAGE, _NODES, "gateway, µs")
-REDIS_1_SERVER: Final = Cell(9, REDIS_PAGE, _SERVER, "Redis, µs")
-REDIS_3_NODES: Final = Cell(18, REDIS_PAGE, _NODES, "Redis, µs")
-WORKERS_1_SERVER: Final = Cell(29, REDIS_PAGE, _SERVER, "workers, µs")
-WORKERS_3_NODES: Final = Cell(33, REDIS_PAGE, _NODES, "workers, µs")
+GATEWAY_1_SERVER: Final = Cell(58, REDIS_SERVERS, _SERVER, "gateway, µs")
+GATEWAY_3_NODES: Final = Cell(72, REDIS_SERVERS, _NODES, "gateway, µs")
+REDIS_1_SERVER: Final = Cell(9, REDIS_SERVERS, _SERVER, "Redis, µs")
+REDIS_3_NODES: Final = Cell(18, REDIS_SERVERS, _NODES, "Redis, µs")
+WORKERS_1_SERVER: Final = Cell(29, REDIS_SERVERS, _SERVER, "workers, µs")
+WORKERS_3_NODES: Final = Cell(33, REDIS_SERVERS, _NODES, "workers, µs")
 
 # Scorers, for a million documents in 1, 2, 4 and 8 shards: what a shard's documents cost.
 SCORERS_BY_SHARDS: Final = {
@@ -97,18 +99,18 @@ TEXT_MB: Final = Cell(46.8, COSTS, "243,899", "text, MB")
 TEXTS: Final = Cell(243_899, COSTS, "243,899", "documents")
 
 # Memory in MB, and what a worker and a shard can be expected to carry.
-WORKER_MB: Final = Quote(240, OPERATIONS, "on two cores, each worker uses 240 MB")
-SCORER_MB: Final = Quote(60, OPERATIONS, "a scorer uses about 60 MB")
-GATEWAY_MB: Final = Quote(61, OPERATIONS, "the gateway 61 MB")
-REDIS_GB: Final = Quote(1, OPERATIONS, "A Redis of 1 GB suits most clusters")
-REDIS_TIMES: Final = Quote(2, OPERATIONS, "give the machine or the container twice as much memory")
-WORKER_CORES: Final = Quote(4, OPERATIONS, "so it keeps about four cores busy")
+WORKER_MB: Final = Quote(240, DEPLOYING, "on two cores, each worker uses 240 MB")
+SCORER_MB: Final = Quote(60, DEPLOYING, "a scorer uses about 60 MB")
+GATEWAY_MB: Final = Quote(61, DEPLOYING, "the gateway 61 MB")
+REDIS_GB: Final = Quote(1, REDIS_NEEDS, "A Redis of 1 GB suits most clusters")
+REDIS_TIMES: Final = Quote(2, REDIS_NEEDS, "give the machine or the container twice as much memory")
+WORKER_CORES: Final = Quote(4, SIZING, "so it keeps about four cores busy")
 DEADLINE_PART: Final = Quote(
-    3, OPERATIONS, "double the shards while the slowest shard takes more than a third"
+    3, SIZING, "double the shards while the slowest shard takes more than a third"
 )
 
 # How far measurements reach.
 MOST_DOCUMENTS: Final = Quote(1_000_000, BENCH, "1,000,000 documents, and the 962 queries")
 MOST_SHARDS: Final = Quote(64, BENCH, "64 times as many make a query")
-MOST_NODES: Final = Quote(3, REDIS_PAGE, "its third node little more than its first")
+MOST_NODES: Final = Quote(3, REDIS_SERVERS, "its third node little more than its first")
 CORES: Final = Quote(2, USED, "on 2 cores (AMD EPYC)")

@@ -1,7 +1,7 @@
 """Decides how many shards and workers fit a machine, and describes them in a line. Pure.
 
 A search costs CPU for every shard that it asks and for every process that it wakes, so a machine
-with few cores gets few of both. The numbers come from the measurements in docs/operations.md.
+with few cores gets few of both. The numbers come from the measurements in docs/sizing.md.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ counts, not the limit: callers that wait as `Retry-After` says come back togethe
 returns the limit is not reached. If the waits of such a time were taken for those at the limit, it
 would grow each time, to a multiple of the capacity.
 
-docs/operations.md, "Overload", compares it in a model with limits that are based on the answer time
+docs/overload.md compares it in a model with limits that are based on the answer time
 (`python -m tests.unit.support.limit_rivals`).
 """
 

@@ -72,7 +72,7 @@ class Clients:
 
         Raises:
             RuntimeError: the cluster is not whole yet, or does not accept them. A replica that came
-                after the first load would have a gap (docs/operations.md).
+                after the first load would have a gap (docs/replicas.md, "Gaps").
         """
         for number in range(len(GATEWAYS)):
             await self._check_whole(number)

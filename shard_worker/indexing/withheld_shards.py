@@ -98,7 +98,7 @@ class WithheldShards:
                 shard=shard,
                 position=state.position,
                 trimmed=missing,
-                hint="writes are missing, so the shard is not served; see docs/operations.md",
+                hint="writes are missing, so the shard is not served; see docs/replicas.md#gaps",
             )
             self.gaps |= {shard}
         self._on_change(self.all)

@@ -290,7 +290,7 @@ class Snapshots:
                 age_s=round(newest_age_s(now, status, now_ms)) if newest else None,
                 log_entries_kept=now.kept,
                 reason=status.error,
-                hint="the log grows until there is a snapshot; see docs/operations.md",
+                hint="the log grows until there is a snapshot; see docs/snapshots.md",
             )
 
 

@@ -12,14 +12,14 @@ from testcontainers.core.container import DockerContainer
 from hedgerow.common.settings.redis import RedisSettings
 from tests.containers.engine import docker, free_port
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "redis.md"
 
 
 def documented_acl(user: str, password: str) -> str:
-    """The ACL user that docs/operations.md tells operators to make, with this password."""
-    text = OPERATIONS.read_text(encoding="utf-8")
+    """The ACL user that docs/redis.md tells operators to make, with this password."""
+    text = PAGE.read_text(encoding="utf-8")
     rule = re.search(r"^user hedgerow .*?$", text, re.MULTILINE)
-    assert rule, "docs/operations.md has no line that begins with `user hedgerow`"
+    assert rule, "docs/redis.md has no line that begins with `user hedgerow`"
     digest = hashlib.sha256(password.encode()).hexdigest()
     return rule[0].replace("user hedgerow", f"user {user}").replace(">PASSWORD", f"#{digest}")
 

@@ -222,7 +222,7 @@ def test_a_token_and_mounted_keys_reach_the_gateway(
 ) -> None:
     """Either opens the healthy gateway; a key that is revoked on the host stops opening it.
 
-    Without the variables and the mount of docs/operations.md, the gateway asks for neither.
+    Without the variables and the mount of docs/deploying.md, the gateway asks for neither.
     """
     variables = {TOKEN: "a-token", KEYS_FILE: "/keys/keys.json"}
     for name in variables:
@@ -256,7 +256,7 @@ def bearing(cluster: ComposeCluster, token: str) -> Iterator[None]:
 
 
 def gateway_key(file: Path, *arguments: str) -> str:
-    """Run `gateway key` on the host, as docs/operations.md says; what it prints."""
+    """Run `gateway key` on the host, as docs/deploying.md says; what it prints."""
     done = subprocess.run(
         [*GATEWAY, "key", *arguments],
         env={**os.environ, KEYS_FILE: str(file)},
@@ -269,10 +269,10 @@ def gateway_key(file: Path, *arguments: str) -> str:
 
 
 def documented_mount(folder: Path) -> tuple[Path, Path]:
-    """The override of docs/operations.md for a folder of keys, and the file that belongs in it."""
+    """The override of docs/deploying.md for a folder of keys, and the file that belongs in it."""
     block = re.search(
         r"^```yaml\n(services:\n  gateway:\n    volumes: .*?)```",
-        operations(),
+        deploying(),
         re.MULTILINE | re.DOTALL,
     )
     assert block
@@ -284,8 +284,8 @@ def documented_mount(folder: Path) -> tuple[Path, Path]:
 
 
 def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> None:
-    """The Dockerfile of docs/operations.md adds a package that ranking code can import."""
-    block = re.search(r"^```dockerfile\n(.*?)```", operations(), re.MULTILINE | re.DOTALL)
+    """The Dockerfile of docs/deploying.md adds a package that ranking code can import."""
+    block = re.search(r"^```dockerfile\n(.*?)```", deploying(), re.MULTILINE | re.DOTALL)
     assert block
     image = f"hedgerow:{cluster.project}"
     dockerfile = block[1].replace("hedgerow:latest", image)
@@ -376,7 +376,7 @@ def test_stopping_drains_and_what_was_stored_stays(
 ) -> None:
     """Every process ends by itself; after `down` and `up` answers are the same, nothing reindexed.
 
-    The second start uses the override file that docs/operations.md shows, with a ranking function.
+    The second start uses the override file that docs/deploying.md shows, with a ranking function.
     """
     expected = cluster.whole_answer("blue", k=50)
 
@@ -428,14 +428,14 @@ def document(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
-def operations() -> str:
-    """The text of docs/operations.md."""
-    return document("operations.md")
+def deploying() -> str:
+    """The text of docs/deploying.md."""
+    return document("deploying.md")
 
 
 def documented_override(folder: Path) -> Path:
-    """The file that docs/operations.md tells users to write, for an app that is in `folder`."""
-    block = re.search(r"^```yaml\n(x-yours: .*?)```", operations(), re.MULTILINE | re.DOTALL)
+    """The file that docs/deploying.md tells users to write, for an app that is in `folder`."""
+    block = re.search(r"^```yaml\n(x-yours: .*?)```", deploying(), re.MULTILINE | re.DOTALL)
     assert block
     app = folder / "app"
     app.mkdir()

@@ -1,4 +1,4 @@
-"""A worker and a gateway with just the rights that docs/operations.md gives a Redis user."""
+"""A worker and a gateway with just the rights that docs/redis.md gives a Redis user."""
 
 import json
 import os

@@ -80,7 +80,7 @@ async def test_a_wrong_password_is_said_to_be_wrong(server: Server) -> None:
 
 
 async def test_the_documented_rights_suffice_for_the_control_plane(server: Server) -> None:
-    """Cluster facts, heartbeats, counts and logs work for the ACL user of docs/operations.md."""
+    """Cluster facts, heartbeats, counts and logs work for the ACL user of docs/redis.md."""
     keys = Keys(server.settings.key_prefix)
     async with connected(server.settings) as control:
         registry, log = Registry(control, keys), ShardLog(control, keys)

@@ -137,8 +137,8 @@ async def test_a_wrong_password_of_sentinels_is_named(sentinels: Sentinels) -> N
 
 
 async def test_the_documented_rights_are_enough(sentinels: Sentinels) -> None:
-    """A user of the servers and one of the sentinels with just the rights of docs/operations.md."""
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    """A user of the servers and one of the sentinels with just the rights of docs/redis.md."""
+    text = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
     of_servers = re.search(r"^user hedgerow on >PASSWORD (.*)$", text, re.MULTILINE)
     with_sentinels = re.search(r"With \[Sentinel\]\(#sentinel\), add `(.*?)`", text)
     of_sentinels = re.search(r"ACL user of the sentinels needs\s+`(.*?)`", text)

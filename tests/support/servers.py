@@ -14,7 +14,7 @@ from tests.support.waiting import block_until
 
 START_TIMEOUT_S = 60.0
 # For a server that is killed. With `everysec`, the default, it answers before it has written while
-# a background fsync is slow, and loses what it had acknowledged (docs/operations.md).
+# a background fsync is slow, and loses what it had acknowledged (docs/redis.md).
 DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
 
 

@@ -127,10 +127,10 @@ def test_the_formula_is_continuous_at_a_million() -> None:
 def test_the_example_of_the_page_is_what_the_command_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table in docs/operations.md is that of the command above it."""
+    """The table in docs/sizing.md is that of the command above it."""
     shown = re.search(
         r"```sh\n(gateway plan .*)\n```\n\n<!-- plan: begin -->\n\n```\n(.*?)```",
-        page(figures.OPERATIONS),
+        page(figures.SIZING),
         re.DOTALL,
     )
     assert shown is not None

@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/http.md list the counters that the code has, and no others."""
+"""docs/watching.md and docs/http.md list the counters that the code has, and no others."""
 
 import ast
 import re
@@ -63,8 +63,8 @@ def counted(folders: Iterable[str]) -> set[str]:
 
 def documented() -> list[tuple[str, str]]:
     """Counter and process of each row of the tables."""
-    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    section = operations.partition("\n### Counters\n")[2].partition("\n## ")[0]
+    watching = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
+    section = watching.partition("\n## Counters\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (gateway|worker) \| \S", section, re.MULTILINE)
     http = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
     table = http.partition("\n| counter | counts |\n")[2].partition("\n\n")[0]

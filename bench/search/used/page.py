@@ -32,7 +32,7 @@ _SIZES = """
 The same over the first {documents:,} documents, over HTTP with fields, with other numbers of shards
 and workers (`gateway up --shards S --workers W`), and with a deadline of 30 s, so that nothing is
 refused and the CPU is that of whole answers. Processes and memory (PSS) are those of the whole
-cluster. Load averages: {loads}. [Sizing](operations.md#sizing) draws the conclusions.
+cluster. Load averages: {loads}. [Sizing](sizing.md) draws the conclusions.
 
 """
 

@@ -2,7 +2,7 @@
 
 It is itself a fork of the process that supervises the cluster, and runs only the loop in this file.
 A fork of it starts in a few milliseconds, while a new interpreter spends a second on imports, and
-shares the pages of everything imported (docs/operations.md has the figures). Forking is safe here
+shares the pages of everything imported (docs/memory.md has the figures). Forking is safe here
 because this process has one thread and no event loop, and opens nothing but its socket.
 
 A forked process becomes a child of the requesting process, not of this one: its direct parent ends

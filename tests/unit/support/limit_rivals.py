@@ -1,6 +1,6 @@
 """Other limits on queries in flight, beside ours in the same model.
 
-`python -m tests.unit.support.limit_rivals` prints the table that docs/operations.md shows.
+`python -m tests.unit.support.limit_rivals` prints the table that docs/overload.md shows.
 """
 
 import random

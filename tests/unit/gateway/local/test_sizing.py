@@ -28,7 +28,7 @@ TWO_CORES = Sizing(
     [(1, 1, 2), (2, 1, 2), (4, 1, 2), (5, 2, 4), (8, 2, 4), (16, 4, 8), (64, 4, 8)],
 )
 def test_a_machine_gets_what_fits_it(cores: int, workers: int, shards: int) -> None:
-    """The table in docs/operations.md, as it stands there."""
+    """The table in docs/embedded.md, "How large it is"."""
     plan = plan_for(cores)
     assert (plan.num_workers, plan.num_shards) == (workers, shards)
 
