@@ -85,10 +85,11 @@ class LoadStatistics:
             return
         asked = dict(self._pending)  # loads that are announced meanwhile are for the next call
         for uid, pending in asked.items():
-            missing = list(await self._store.missing(uid, pending.ends))
+            missing = await self._store.missing(uid, pending.ends)
+            here = [shard for shard in missing if shard in self._applier.states]
             # In an order of its own: the workers of other replicas count the same shards meanwhile.
-            random.shuffle(missing)
-            for shard in missing:
+            random.shuffle(here)
+            for shard in here:
                 status = (await self._store.status([uid], num_shards))[uid]
                 await self._count_shard(uid, shard, status.labels.get(shard), now)
             if await self._store.missing(uid, pending.ends):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import is_hypothesis_test
 from starlette.applications import Starlette
 
+from hedgerow.common.runtime import ticks
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
@@ -61,6 +62,14 @@ class _Routes:
         self._gateway.be(gateway)
         self._access.be(access)
         return self._app
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ticks_from_when_they_are_asked_for() -> Generator[None]:
+    """In virtual time, what happens when is to be the same in each run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ticks, "draw_phase_s", lambda: 0.0)
+        yield
 
 
 _unused: list[_Routes] = []

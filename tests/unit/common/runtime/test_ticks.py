@@ -1,10 +1,13 @@
 """Ticks: periodic tasks wake their process at common instants."""
 
 import asyncio
+import itertools
+import random
 
 import pytest
 
-from hedgerow.common.runtime.ticks import next_tick, sleep_to_tick, tick_after
+from hedgerow.common.runtime import ticks
+from hedgerow.common.runtime.ticks import draw_phase_s, next_tick, sleep_to_tick, tick_after
 from tests.support.virtual_time import run_virtually
 
 
@@ -58,3 +61,20 @@ def test_each_event_loop_has_ticks_of_its_own() -> None:
 
     assert run_virtually(scenario()) == pytest.approx(0.373)
     assert run_virtually(scenario()) == pytest.approx(0.373)
+
+
+def test_processes_that_start_together_have_ticks_at_different_instants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of eight loops that begin at one instant, no two have their first tick within 1 ms.
+
+    This random number generator makes it so; with another start, two of them might.
+    """
+    monkeypatch.setattr(ticks, "draw_phase_s", draw_phase_s)
+    monkeypatch.setattr(ticks, "random", random.Random(1))
+
+    async def scenario() -> float:
+        return tick_after(1.0) % 1.0
+
+    firsts = sorted(run_virtually(scenario()) for _ in range(8))
+    assert all(b - a > 0.001 for a, b in itertools.pairwise(firsts))

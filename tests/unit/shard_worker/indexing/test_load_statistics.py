@@ -49,9 +49,11 @@ class Board:
         self.version = b""
         self.claimed = b""
         self.answers: list[str] = []
+        self.num_reads = 0
 
     async def status(self, uids: Any, _num_shards: int) -> dict[str, StatisticsStatus]:
         """What labels and version there are."""
+        self.num_reads += 1
         return {uid: StatisticsStatus(dict(self.labels), self.version) for uid in uids}
 
     async def missing(self, _uid: str, ends: Mapping[int, str]) -> set[int]:
@@ -118,6 +120,20 @@ def two_workers(board: Board, **options: int) -> tuple[Worker, Worker]:
     for worker in workers:
         assert worker.loads.take(Loaded("t", "u", dict.fromkeys(range(4), END)).pack().encode())
     return workers
+
+
+def test_a_worker_asks_nothing_about_shards_that_it_does_not_have() -> None:
+    """While it waits for other workers to count theirs, labels are not read again and again."""
+
+    async def scenario() -> None:
+        board = Board()
+        first, _ = two_workers(board)
+        await first.turn()
+        before = board.num_reads
+        await first.turn()
+        assert board.num_reads == before
+
+    run_virtually(scenario())
 
 
 def test_the_last_worker_sums_and_then_all_answer() -> None:
