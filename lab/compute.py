@@ -38,14 +38,16 @@ class Threads(NamedTuple):
 
 
 def measure_threads(num_threads: int, seconds: float) -> Threads:
-    """Let threads compute for a while."""
+    """Let threads compute for a while, each at least once, since they may begin after it."""
     until = time.perf_counter() + seconds
     done: list[int] = []
 
     def keep_computing() -> None:
-        while time.perf_counter() < until:
+        while True:
             compute()
             done.append(1)
+            if time.perf_counter() >= until:
+                break
 
     threads = [threading.Thread(target=keep_computing) for _ in range(num_threads)]
     started, used = time.perf_counter(), time.process_time()

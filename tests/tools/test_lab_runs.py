@@ -158,7 +158,7 @@ async def test_a_lab_that_is_stopped_leaves_nothing(
 
 async def test_an_interpreter_tells_of_its_threads() -> None:
     """The program that a free-threaded Python is asked to run runs in this one, which has a GIL."""
-    told = await measure_in(sys.executable, 2, 0.05)
+    told = await measure_in(sys.executable, 2, 0.0)  # each thread computes once
     assert told.has_gil
     assert told.version == ".".join(map(str, sys.version_info[:3]))
     assert told.works_per_s > 0
