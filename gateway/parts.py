@@ -175,7 +175,9 @@ class Parts:
         self.transport = make_transport(access, self.guards, self.curves)
         if before is not None:
             self.transport.counters = before.transport.counters
-        self.membership = make_membership(access, self.collections, self.server_ms, on_view)
+        self.membership = make_membership(
+            access, self.collections, self.server_ms, on_view, self.storage
+        )
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self.ejection = make_ejection(access, self.transport, next_id, self.membership)

@@ -222,6 +222,7 @@ def make_membership(
     collections: Collections,
     server_ms: Callable[[], int],
     on_view: Callable[[], None],
+    storage: StorageGate,
 ) -> Membership:
     """Make the view of the workers.
 
@@ -230,6 +231,7 @@ def make_membership(
         collections: whose documents are counted.
         server_ms: the Redis server's clock.
         on_view: called after each refresh of the view.
+        storage: knows what the Redis server runs out of.
     """
     settings = access.settings
     return Membership(
@@ -240,6 +242,7 @@ def make_membership(
         server_ms,
         collections.uids,
         on_view,
+        storage.server_shortage,
     )
 
 

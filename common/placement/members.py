@@ -78,7 +78,9 @@ class Observation:
             record is no longer needed.
         """
         gone = set(named) - self.heartbeats.keys()
-        new = dict.fromkeys(gone - self.departed.keys(), self.now_ms)
+        # A record of the future is of before the server's clock was set back.
+        known = {worker for worker, at_ms in self.departed.items() if at_ms <= self.now_ms}
+        new = dict.fromkeys(gone - known, self.now_ms)
         return new, [
             worker for worker in self.departed if worker not in named or self._is_back(worker)
         ]

@@ -32,6 +32,7 @@ LATER_MS: Final = 20_000
 MOST_SEALED_MS: Final = 10_000  # longest time for which writes are held back in one attempt
 RANKING_MS: Final = 2000  # of it, how long term statistics are waited for
 PAUSE_MS: Final = 5000  # before another attempt
+UNKNOWN_MS: Final = max(LATER_MS, MOST_SEALED_MS, PAUSE_MS)
 _HELD: Final = (SplitState.SEALED, SplitState.SWITCHED)
 
 
@@ -120,13 +121,24 @@ def next_step(layout: ClusterLayout, seen: Seen, now_ms: int) -> Step:
     if seen.full_disks and split.state is SplitState.COPYING and not seen.failure:
         # Its copies take room that writes need, and may never have enough.
         return Step(abandon(layout, f"the disk of {_names(seen.full_disks)} was full", now_ms))
-    since_ms = now_ms - split.changed_at_ms
+    since_ms = elapsed_ms(split, now_ms)
     waits_for = _missing(split, seen, since_ms)
     if not waits_for:
         return Step(_advanced(layout, split, now_ms))
     if split.state in _HELD and since_ms >= MOST_SEALED_MS:
         return Step(_to(layout, split, SplitState.COPYING, now_ms, f"it waited for {waits_for}"))
     return Step(None, waits_for)
+
+
+def elapsed_ms(split: Split, now_ms: int) -> int:
+    """How long a split has been in its state, in ms.
+
+    If the server's clock was set back meanwhile, that is not known. Then it counts as long: what is
+    bounded by it, such as the time for which writes are held back, must not last until the clock
+    has caught up.
+    """
+    since_ms = now_ms - split.changed_at_ms
+    return since_ms if since_ms >= 0 else UNKNOWN_MS
 
 
 def lag_of(since_ms: int) -> int:
@@ -240,8 +252,8 @@ def _past(split: Split, now_ms: int, held_ms: int, error: str = "") -> PastSplit
     return PastSplit(
         from_shards=split.source.num_shards,
         to_shards=split.target.num_shards,
-        took_ms=now_ms - split.began_at_ms,
-        held_ms=held_ms,
+        took_ms=max(0, now_ms - split.began_at_ms),
+        held_ms=max(0, held_ms),
         ended_at_ms=now_ms,
         error=error,
     )

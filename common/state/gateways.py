@@ -1,5 +1,6 @@
 """The live gateways of a cluster in Redis: a hash of heartbeats, which each gateway renews."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -8,6 +9,7 @@ import structlog
 
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.beat_dates import BeatDates
 
 BEAT_S: Final = 1.0
 EXPIRY_S: Final = 5.0  # without a heartbeat, after which a gateway is not live
@@ -66,6 +68,7 @@ class GatewayStore:
     def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
+        self._dates = BeatDates()
 
     async def beat(self, heartbeat: GatewayHeartbeat) -> None:
         """Store a heartbeat."""
@@ -84,17 +87,17 @@ class GatewayStore:
             now_ms: the Redis server's clock.
         """
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self._keys.gateways)
-        live, gone = [], []
+        heartbeats = []
         for gateway, packed in stored.items():
             try:
                 heartbeat = _decode(packed)
             except msgspec.DecodeError as error:  # of a version that writes it differently
                 _log.debug("gateway_heartbeat_ignored", gateway=gateway, reason=str(error))
                 continue
-            age_s = (now_ms - heartbeat.beat_at_ms) / 1000
-            if age_s < EXPIRY_S:
-                live.append(heartbeat)
-            elif age_s >= FORGET_AFTER_S:
-                gone.append(heartbeat.id)
-        await self.forget(gone)
+            heartbeats.append(heartbeat)
+        sent_ms = {one.id: one.beat_at_ms for one in heartbeats}
+        dates = self._dates.dated(sent_ms, now_ms, asyncio.get_running_loop().time())
+        ages_s = {gateway: (now_ms - at_ms) / 1000 for gateway, at_ms in dates.items()}
+        await self.forget(gateway for gateway, age_s in ages_s.items() if age_s >= FORGET_AFTER_S)
+        live = [one for one in heartbeats if ages_s[one.id] < EXPIRY_S]
         return sorted(live, key=lambda one: (one.host, one.process, one.started_at_ms, one.id))

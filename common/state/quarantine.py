@@ -20,6 +20,9 @@ from hedgerow.common.errors import WireError
 
 _VERSION = 1
 MAX_RECORDS = 1024
+# Workers' estimates of the server's clock differ by ms. What is further ahead than this was
+# recorded before that clock was set back.
+MOST_AHEAD_MS = 60_000
 
 
 def fingerprint_of(payload: bytes, allowed_ms: int = 0) -> bytes:
@@ -170,9 +173,13 @@ class Quarantine:
         return sum(entry.is_refused for entry in self.entries(now_ms))
 
     def _forget(self, now_ms: int) -> None:
-        """Drop records that can no longer matter."""
-        oldest_ms = now_ms - self.retention_ms
-        self._drop([record for record in self._records if record.at_ms <= oldest_ms])
+        """Drop records that can no longer matter, or are of before the clock was set back.
+
+        A kill of the future would be the last one for as long as it takes the clock to catch up:
+        its query would be refused, or others' kills in the meantime not be counted.
+        """
+        oldest_ms, newest_ms = now_ms - self.retention_ms, now_ms + MOST_AHEAD_MS
+        self._drop([one for one in self._records if not oldest_ms < one.at_ms <= newest_ms])
 
     def _drop(self, records: Collection[Record]) -> None:
         self._records.difference_update(records)

@@ -7,6 +7,7 @@ processes keep a copy of is announced on the events channel.
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -69,7 +70,14 @@ class Registry(ClusterFacts, StoredCollections):
 
         They differ from those that were sent only if that clock was set back (`BeatDates`).
         """
-        return self._dates.dated(heartbeats, now_ms, asyncio.get_running_loop().time())
+        sent_ms = {worker: beat.beat_at_ms for worker, beat in heartbeats.items()}
+        dates = self._dates.dated(sent_ms, now_ms, asyncio.get_running_loop().time())
+        return {
+            worker: beat
+            if beat.beat_at_ms == dates[worker]
+            else replace(beat, beat_at_ms=dates[worker])
+            for worker, beat in heartbeats.items()
+        }
 
     async def beat(self, heartbeat: Heartbeat, *, is_changed: bool = False) -> None:
         """Store a heartbeat; announce a worker's first one, and one that `is_changed`."""

@@ -14,6 +14,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.state.versioned import hold_lease
 
 EVENT = "reload"
 ANSWERED = "reload-answered"
@@ -74,8 +75,7 @@ class ReloadStore:
 
         The claim must be renewed within `LEASE_S`, again and again, until `end`.
         """
-        claim = ("SET", self._keys.reload_claim, token, "NX", "EX", LEASE_S)
-        if not await self._control.execute(*claim):
+        if not await hold_lease(self._control, self._keys.reload_claim, token, LEASE_S):
             return False
         key = self._keys.reload(token)
         commands: list[Command] = [

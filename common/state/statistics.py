@@ -24,9 +24,11 @@ EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
 VERSION_BYTES = 16
 _CLAIM_MS = 10_000  # many times the time of a sum
-# Not SET with GET: redis-py makes a bool of any reply to SET.
+# Not SET with GET: redis-py makes a bool of any reply to SET. A claim that has more left than it
+# had at first was made before the server's clock was set back, and does not count.
 _CLAIM = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end
+local is_claimed = redis.call('GET', KEYS[1]) == ARGV[1]
+if is_claimed and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

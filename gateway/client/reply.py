@@ -34,6 +34,8 @@ _SIMPLE: Final[Mapping[int, type[HedgerowError]]] = {
 }
 # Statuses of a proxy that cannot reach the gateway, or is overloaded itself.
 _FROM_PROXY: Final = frozenset({429, 502, 503, 504})
+# What msgspec raises for a body that is not JSON, not UTF-8, or nested too deeply.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Reply(NamedTuple):
@@ -91,14 +93,14 @@ class Reply(NamedTuple):
         """
         try:
             return msgspec.json.decode(self.body, type=kind)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise HedgerowError(f"what answers at {self.url} is not a gateway: {error}") from error
 
     def problem(self) -> dict[str, Any]:
         """Return the members of a problem; empty if the body is not one."""
         try:
             found = msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -115,7 +117,7 @@ def error_of(reply: Reply) -> HedgerowError:
     match status:
         case 400 | 413:
             return _at_fault(found, detail, is_limit=status == 413)
-        case 429 | 503:
+        case 429 | 502 | 503 | 504:
             return _unavailable(reply, found, detail)
         case 507:
             return _no_room(reply, found, detail)
@@ -145,10 +147,20 @@ def _at_fault(found: Mapping[str, Any], detail: str, *, is_limit: bool) -> BadRe
     field, reason = str(found.get("field", "request")), str(found.get("reason", detail))
     if is_limit:
         return TooLargeError(field, reason, found.get("position"))
-    several = [(fault["field"], fault["reason"]) for fault in found.get("errors") or ()]
+    several = _faults(found.get("errors"))
     if len(several) > 1:
         return BadBodyError(several)
     return BadRequestError(field, reason, found.get("position"))
+
+
+def _faults(errors: object) -> list[tuple[str, str]]:
+    """Return field and reason of each; those of another server's problem may have other members."""
+    listed = errors if isinstance(errors, list) else []
+    return [
+        (str(fault["field"]), str(fault["reason"]))
+        for fault in listed
+        if isinstance(fault, dict) and fault.keys() >= {"field", "reason"}
+    ]
 
 
 def _unavailable(reply: Reply, found: Mapping[str, Any], detail: str) -> UnavailableError:

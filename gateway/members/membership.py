@@ -10,6 +10,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.gateway.members.field_filling import filling_of
+from hedgerow.gateway.search.plan import NO_WORKER
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
 
@@ -23,6 +24,8 @@ class Membership:
 
     Attributes:
         live: for each shard, whether a live worker serves it.
+        no_worker: why a shard without one is not asked. If there is none at all while the Redis
+            server runs out of something, that is said: it may refuse their heartbeats.
         num_live: for each shard, how many live workers serve it.
         has_replicas: whether two live workers serve a shard, or may have begun to, as one joins.
         died_at: for each shard, when the gateway last noticed that a worker which may have served
@@ -48,6 +51,7 @@ class Membership:
         server_ms: Callable[[], int],
         uids: Callable[[], Iterable[str]],
         on_view: Callable[[], None] = lambda: None,
+        server_shortage: Callable[[], str] = str,
     ) -> None:
         """Describe the view; `run` keeps it fresh.
 
@@ -59,8 +63,10 @@ class Membership:
             server_ms: the Redis server's clock, which dates heartbeats.
             uids: the collections whose documents are counted.
             on_view: called after each refresh.
+            server_shortage: what the Redis server runs out of, in words; "" for nothing.
         """
         self.live = [False] * num_shards
+        self.no_worker = NO_WORKER
         self.num_live = [0] * num_shards
         self.has_replicas = False
         self.died_at = [-math.inf] * num_shards
@@ -79,6 +85,7 @@ class Membership:
         self._server_ms = server_ms
         self._uids = uids
         self._on_view = on_view
+        self._server_shortage = server_shortage
         self._filling: dict[str, tuple[Collection, Filling | None]] = {}  # until the next refresh
         self._last: dict[int, Heartbeat] = {}  # shard → the newest of a worker that served it
         self._changed = asyncio.Event()
@@ -225,6 +232,8 @@ class Membership:
             len(self.workers) > 1 and any(beat.joins for beat in self.workers.values())
         )
         self.live = [num > 0 for num in self.num_live]
+        lack = "" if self.workers else self._server_shortage()
+        self.no_worker = f"{NO_WORKER} (redis: {lack})" if lack else NO_WORKER
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()

@@ -49,6 +49,7 @@ class SplitAdmin:
         self._num_shards = num_shards
         self._expiry_s = expiry_s
         self._store = LayoutStore(control, keys)
+        self._gateways = GatewayStore(control, keys)
 
     async def describe(self) -> dict[str, Any]:
         """The layout, and the split in progress, as `LayoutAnswer`."""
@@ -144,7 +145,7 @@ class SplitAdmin:
         ):
             raise ConflictError(f"{', '.join(old)}: this version cannot split; upgrade it first")
         now_ms = await self._control.now_ms()
-        gateways = await GatewayStore(self._control, self._keys).live(now_ms)
+        gateways = await self._gateways.live(now_ms)
         if unable := sorted(
             one.id for one in gateways if one.layout < 0 or (has_servers and not one.splits_servers)
         ):

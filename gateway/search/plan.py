@@ -13,7 +13,7 @@ from hedgerow.gateway.policies.breaker import Breaker, Permit, State
 from hedgerow.gateway.search.guards.breakers import Breakers
 
 _SKIP = Outcome.SKIPPED
-_UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
+NO_WORKER: Final = "no live worker"
 
 
 class Skipped(NamedTuple):
@@ -59,6 +59,7 @@ def make_plan(
     breakers: Breakers,
     now: float,
     skipped: Skipped = NONE_SKIPPED,
+    no_worker: str = NO_WORKER,
 ) -> Plan:
     """Ask each shard that has a live worker and whose breaker lets the call through.
 
@@ -67,6 +68,7 @@ def make_plan(
         breakers: one per shard.
         now: the event loop's time, in s.
         skipped: shards that have no match.
+        no_worker: why those without a live worker are not asked.
     """
     if not skipped.shards and False not in live and (passing := breakers.passing()) is not None:
         return Plan(breakers.shards, passing, {}, breakers)
@@ -77,7 +79,7 @@ def make_plan(
         if shard in skipped.shards:
             not_asked[shard] = (_SKIP, skipped.reason)
         elif not live[shard]:
-            not_asked[shard] = _UNAVAILABLE
+            not_asked[shard] = (Outcome.UNAVAILABLE, no_worker)
         elif (permit := breaker.allow(now)) is None:
             not_asked[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
         else:

@@ -222,7 +222,7 @@ class Searcher:
     ) -> PlannedSearch:
         """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
-        plan = make_plan(self._view.live, breakers, started, skipped)
+        plan = make_plan(self._view.live, breakers, started, skipped, self._view.no_worker)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k, options = query.num_ranked, admitted.options

@@ -15,6 +15,10 @@ class View(Protocol):
         """For each shard, whether a live worker serves it."""
 
     @property
+    def no_worker(self) -> str:
+        """Why a shard without a live worker is not asked, in words."""
+
+    @property
     def num_live(self) -> Sequence[int]:
         """For each shard, how many live workers serve it."""
 

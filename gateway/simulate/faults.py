@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from hedgerow.common.collection import Collection
+from hedgerow.gateway.search.plan import NO_WORKER
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
 from hedgerow.gateway.simulate.racks import place
 from hedgerow.gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
@@ -17,6 +18,7 @@ class ScriptedView:
 
     Attributes:
         live: for each shard, whether a worker serves it, as far as is known.
+        no_worker: why a shard without one is not asked.
         num_live: for each shard, how many workers do.
         died_at: for each shard, when a worker was last missed, in s; -inf for never.
         attaches: False, since the scripted shards have no documents to attach.
@@ -26,6 +28,7 @@ class ScriptedView:
     def __init__(self, run: Run) -> None:
         """Start with all shards live."""
         self.live = [True] * run.shards.count
+        self.no_worker = NO_WORKER
         self.num_live = [run.shards.replicas] * run.shards.count
         self.died_at = [-math.inf] * run.shards.count
         self.attaches = False

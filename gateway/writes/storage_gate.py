@@ -85,6 +85,10 @@ class StorageGate:
             ]
         return found
 
+    def server_shortage(self) -> str:
+        """What the Redis server runs out of, in words; "" for nothing."""
+        return "; ".join(shortage.detail for shortage in self._of_server())
+
     def check(self, *, is_removal: bool = False) -> None:
         """Allow a write, or refuse it.
 

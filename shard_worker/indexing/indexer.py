@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 import msgpack
 
@@ -18,6 +19,7 @@ from hedgerow.common.errors import WorkError
 from hedgerow.common.machine.descriptors import probe_descriptors
 from hedgerow.common.machine.disk import DiskJudge, DiskState, disk_failure, read_disk
 from hedgerow.common.machine.shortage import lacking
+from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
@@ -37,6 +39,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     write_table,
 )
 
+TRACEBACK_AGAIN_S: Final = 600.0  # after which the same error is worth another traceback
 MAX_WRITERS = 16  # most text indexes that stay open for writing, in all shards together
 
 
@@ -74,6 +77,7 @@ class Indexer:
         self._clones: dict[int, ShardClone] = {}
         self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
         self._background: dict[Priority, BackgroundThread] = {}
+        self._tracebacks = Throttle(TRACEBACK_AGAIN_S)
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Carry out a command that `IndexerClient` has packed.
@@ -91,9 +95,12 @@ class Indexer:
         try:
             return _ACTIONS[command](self, *arguments)
         except (OSError, sqlite3.Error) as error:
-            # A shortage, which the worker reports; a traceback each time would add nothing.
-            if self._lacks_something(error):
-                raise WorkError(error_line(error)) from error
+            # A shortage, which the worker reports, or an error that comes again every second or so,
+            # such as that of a folder that cannot be written: a traceback each time adds nothing.
+            line = error_line(error)
+            is_new = self._tracebacks.allows(line, time.monotonic())
+            if not is_new or self._lacks_something(error):
+                raise WorkError(line) from error
             raise
 
     def open(self, shard: int) -> bytes:

@@ -23,7 +23,7 @@ from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.events import Loaded
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.sealing import Sealing
-from hedgerow.common.splitting.policy import Seen, lag_of, next_step
+from hedgerow.common.splitting.policy import Seen, elapsed_ms, lag_of, next_step
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
 from hedgerow.common.state.layout import (
     ClusterLayout,
@@ -178,7 +178,7 @@ class SplitDriver:
         copied = await self._copied(split)
         lag_ms = await self._apply_lag_ms(split, target, copied.newest)
         is_copying = split.state is SplitState.COPYING
-        most_ms = lag_of(now_ms - split.changed_at_ms) if is_copying else 0
+        most_ms = lag_of(elapsed_ms(split, now_ms)) if is_copying else 0
         is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
         if is_copying:
             await self._lend_statistics(split)

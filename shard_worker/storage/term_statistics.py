@@ -180,11 +180,30 @@ def pack_sum(parts: Iterable[bytes]) -> Summed:
 
 
 def write_table(path: Path, statistics: Statistics) -> None:
-    """Write a collection's statistics for the scorers, replacing the file atomically."""
+    """Write a collection's statistics for the scorers, replacing the file atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     written.unlink(missing_ok=True)
-    connection = sqlite3.connect(written)
+    try:
+        _write_tables(written, statistics)
+    except sqlite3.Error as error:  # which does not name the file
+        raise OSError(f"{path}: {error}") from error
+    with contextlib.ExitStack() as stack:
+        before = None
+        with contextlib.suppress(OSError):
+            before = stack.enter_context(path.open("r+b", buffering=0))
+        written.replace(path)
+        if before is not None:
+            before.seek(_MARK_AT)
+            before.write(b"\1" * _MARK_BYTES)
+
+
+def _write_tables(path: Path, statistics: Statistics) -> None:
+    connection = sqlite3.connect(path)
     try:
         connection.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
@@ -206,14 +225,6 @@ def write_table(path: Path, statistics: Statistics) -> None:
                 )
     finally:
         connection.close()
-    with contextlib.ExitStack() as stack:
-        before = None
-        with contextlib.suppress(OSError):
-            before = stack.enter_context(path.open("r+b", buffering=0))
-        written.replace(path)
-        if before is not None:
-            before.seek(_MARK_AT)
-            before.write(b"\1" * _MARK_BYTES)
 
 
 def statistics_path(data: Path, uid: str) -> Path:

@@ -9,6 +9,8 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.snapshots.status import SnapshotRecords
+from hedgerow.common.state.reloading import LEASE_S, ReloadStore
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.state.versioned import hold_lease
 from tests.support.servers import RedisServer
 
@@ -51,3 +53,32 @@ async def test_a_snapshot_is_made_though_the_clock_was_set_back(
     assert await records.begin(shard, 1, "second")
     assert not await records.renew(shard, "first")
     assert (await records.status([shard]))[shard].is_running
+
+
+async def test_a_reload_can_begin_though_the_clock_was_set_back(
+    control: RedisClient, key_prefix: str
+) -> None:
+    """The claim of a gateway that died before does not last for a day."""
+    keys = Keys(key_prefix)
+    store = ReloadStore(control, keys)
+    assert await store.begin("first", {})
+    assert not await store.begin("second", {})
+    await control.execute("PEXPIRE", keys.reload_claim, DAY_MS)
+    assert await store.begin("second", {})
+    assert 0 < await control.execute("PTTL", keys.reload_claim) <= LEASE_S * 1000
+    assert not await store.renew("first")
+    assert await store.renew("second")
+
+
+async def test_statistics_are_summed_though_the_clock_was_set_back(
+    control: RedisClient, key_prefix: str
+) -> None:
+    """The claim of a worker that died before does not last for a day."""
+    keys = Keys(key_prefix)
+    store = StatisticsStore(control, keys)
+    assert await store.claim_sum("u", b"version")
+    assert not await store.claim_sum("u", b"version")
+    await control.execute("PEXPIRE", keys.statistics_claim("u"), DAY_MS)
+    assert await store.claim_sum("u", b"version")
+    assert not await store.claim_sum("u", b"version")
+    assert await store.claim_sum("u", b"another version")

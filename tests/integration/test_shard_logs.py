@@ -10,6 +10,8 @@ import structlog
 
 from hedgerow.common.collection import define
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.common.shard_log.operations import FORMAT, Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
@@ -27,7 +29,13 @@ path = write_path.path
 async def test_a_document_that_ends_the_indexer_holds_nothing_up(
     path: WritePath, tmp_path: Path
 ) -> None:
-    """It is put aside, where it can be read; all others of its load, and later ones, are found."""
+    """It is put aside, where it can be read; all others of its load, and later ones, are found.
+
+    What is put aside of a shard takes `storage.max_set_aside_mb` at most.
+    """
+    path.settings = path.settings.model_copy(
+        update={"storage": StorageSettings(max_set_aside_mb=1)}
+    )
     lane = ProcessLane(
         factory="tests.integration.support.dying_indexer:make_indexer",
         config=IndexerConfig(str(tmp_path)),
@@ -43,18 +51,21 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
     async with path.applying(lane) as applier:
         uid = (await path.collections.put("books", BOOKS)).uid
         documents = books(20)
-        documents[7]["title"] = "poison"
+        shard = shard_of("b7", NUM_SHARDS)
+        other = next(n for n in range(8, 20) if shard_of(f"b{n}", NUM_SHARDS) == shard)
+        for number in (7, other):
+            documents[number] |= {"title": "poison", "stored": "x" * 600_000}
         report = await path.documents.load("books", ndjson(documents), "applied")
         assert (report.accepted, report.is_applied) == (20, False)
-        assert [note.id for note in report.set_aside] == ["b7"]
+        assert [note.id for note in report.set_aside] == ["b7", f"b{other}"]
         await path.documents.load("books", ndjson([{"id": "later", "year": 1}]), "applied")
-        expected = {"later", *by_id(documents)} - {"b7"}
+        expected = {"later", *by_id(documents)} - {"b7", f"b{other}"}
         assert set(path.stored(uid)) == set(path.indexed(uid)) == expected
-        assert path.counters["writes_set_aside"] == 1
+        assert path.counters["writes_set_aside"] == 2
         told = applier.progress()["set_aside"]
     (file,) = (tmp_path / "set-aside").iterdir()
-    assert told == {"bytes": file.stat().st_size, "dropped": 0}
-    assert json.loads(file.read_text())["document"] == documents[7]
+    assert told == {"bytes": file.stat().st_size, "dropped": 1}
+    assert json.loads(file.read_text())["document"] == documents[other]
 
 
 async def test_a_new_store_knows_collections_that_have_left_the_log(

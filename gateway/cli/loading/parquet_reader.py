@@ -35,6 +35,8 @@ MAX_COLUMNS: Final = 10_000
 _WHOLE_BATCH_BYTES: Final = 2 * 1024 * 1024
 _BUFFER_BYTES: Final = 65_536
 _QUOTED_CHARS: Final = 200
+# What Arrow raises, of texts, of dates that Python does not have, of unknown time zones.
+_UNCONVERTIBLE: Final = (MemoryError, ValueError, ArithmeticError, LookupError)
 _TOO_MUCH: Final = "takes more memory than --parquet-memory-mb allows"
 
 
@@ -136,10 +138,11 @@ def _lines(file: Any, task: Task) -> Iterator[Line]:
         return
     # No Arrow representation takes more than eight bytes for a byte of JSON.
     max_row_bytes = 8 * (task.max_bytes + file.metadata.num_columns)
+    schema = _convertible(file.schema_arrow)
     for batch in file.iter_batches(task.batch_rows, row_groups=groups, use_threads=False):
         passed = min(skip, batch.num_rows)
         skip, number = skip - passed, number + passed
-        for row in _rows(batch.slice(passed), max_row_bytes, too_long(task.max_bytes)):
+        for row in _rows(batch.slice(passed), schema, max_row_bytes, too_long(task.max_bytes)):
             number += 1
             yield _line(number, row, task)
 
@@ -155,20 +158,69 @@ def _from(metadata: Any, skip: int) -> tuple[list[int], int, int]:
     return [], before, 0
 
 
-def _rows(batch: Any, max_row_bytes: int, too_long: str) -> Iterator[dict[str, Any] | str]:
+def _rows(
+    batch: Any, schema: Any, max_row_bytes: int, too_long: str
+) -> Iterator[dict[str, Any] | str]:
     """Yield the rows as Python objects; for a row that cannot be converted, the reason."""
     if batch.nbytes <= _WHOLE_BATCH_BYTES:
-        with suppress(MemoryError, UnicodeDecodeError):
-            yield from batch.to_pylist()
+        with suppress(*_UNCONVERTIBLE):
+            yield from _objects(batch, schema)
             return
     for number in range(batch.num_rows):
         row = batch.slice(number, 1)
         try:
-            yield too_long if row.nbytes > max_row_bytes else row.to_pylist()[0]
+            yield too_long if row.nbytes > max_row_bytes else _objects(row, schema)[0]
         except MemoryError:
             yield _TOO_MUCH
         except UnicodeDecodeError:
             yield "is not UTF-8 text"
+        except _UNCONVERTIBLE as error:
+            yield f"cannot be converted: {error}"
+
+
+def _objects(batch: Any, schema: Any) -> list[dict[str, Any]]:
+    rows = batch if schema is None else batch.cast(schema, safe=False)
+    found: list[dict[str, Any]] = rows.to_pylist()
+    return found
+
+
+def _convertible(schema: Any) -> Any:
+    """Return the schema with types whose values become Python objects; None if all do."""
+    found = schema
+    for at, field in enumerate(schema):
+        if (kind := _convertible_type(field.type)) != field.type:
+            found = found.set(at, field.with_type(kind))
+    return None if found is schema else found
+
+
+def _convertible_type(kind: Any) -> Any:
+    """Return a type with times to the microsecond, as Python's are, and in a zone that is known."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    is_a = pa.types
+    if is_a.is_timestamp(kind):
+        return pa.timestamp("us" if kind.unit == "ns" else kind.unit, _known_zone(kind.tz))
+    if is_a.is_time64(kind):
+        return pa.time64("us")
+    if is_a.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if is_a.is_struct(kind):
+        return pa.struct([field.with_type(_convertible_type(field.type)) for field in kind])
+    if is_a.is_list(kind) or is_a.is_large_list(kind):
+        make = pa.list_ if is_a.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_convertible_type(kind.value_type)))
+    return kind
+
+
+def _known_zone(name: str | None) -> str | None:
+    """Return the time zone of a column, or UTC if this system does not know it."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    try:
+        pa.scalar(0, pa.timestamp("s", name)).as_py()
+    except (ValueError, LookupError):
+        return "UTC"
+    return name
 
 
 def _line(number: int, row: dict[str, Any] | str, task: Task) -> Line:

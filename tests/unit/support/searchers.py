@@ -18,6 +18,7 @@ from hedgerow.gateway.search.guards.breakers import Breakers
 from hedgerow.gateway.search.guards.heavy_work import HeavyWork
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
+from hedgerow.gateway.search.plan import NO_WORKER
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.skipping.skipper import Skipper
@@ -34,6 +35,7 @@ class FixedView:
 
     def __init__(self, counts: list[int], num_live: int = 1) -> None:
         self.live = [True] * len(counts)
+        self.no_worker = NO_WORKER
         self.num_live = [num_live] * len(counts)
         self.died_at = [-math.inf] * len(counts)
         self.filling: Filling | None = None

@@ -54,6 +54,12 @@ def test_departures_are_recorded_once_and_forgotten_when_the_worker_is_back() ->
     assert stale.departures({"a", "b"}) == ({}, [])
 
 
+def test_a_departure_of_the_future_is_dated_again() -> None:
+    """The clock was set back: nothing would replace the worker until it has caught up."""
+    seen = Observation(3, {}, frozenset(), {"a": NOW_MS + 3_600_000, "b": NOW_MS}, NOW_MS)
+    assert seen.departures({"a", "b"}) == ({"a": NOW_MS}, [])
+
+
 def test_pinned_workers_are_no_members() -> None:
     """Their shards are pinned while they live, and, without owners, for a while after."""
     assert cluster(beat("p", [0, 2], NOW_MS)).pinned == {0, 2}

@@ -160,6 +160,26 @@ def test_a_change_over_that_takes_too_long_falls_back(
 
 
 @pytest.mark.parametrize("state", [SplitState.SEALED, SplitState.SWITCHED])
+def test_writes_are_not_held_back_until_a_clock_that_was_set_back_has_caught_up(
+    state: SplitState,
+) -> None:
+    """The change over falls back at once, and the next attempt needs no pause."""
+    an_hour_ms = 3_600_000
+    sealed = go_on(at(SplitState.COPYING), READY, an_hour_ms)
+    layout = sealed if state is SplitState.SEALED else go_on(sealed, READY, an_hour_ms)
+    assert next_step(layout, Seen(copy_lag_ms=1), an_hour_ms).next is None
+    back = go_on(layout, Seen(copy_lag_ms=1), 0)
+    assert (state_of(back), back.takes_writes) == (SplitState.COPYING, True)
+    later = fail(layout, "why", an_hour_ms)
+    assert later is not None
+    lagging = READY._replace(copy_lag_ms=MOST_LAG_MS + 1)
+    assert state_of(go_on(later, lagging, 0)) is SplitState.SEALED
+    ended = go_on(go_on(sealed, READY, 0), READY, 0)  # it goes on if nothing is missing
+    assert ended.last is not None
+    assert (ended.last.held_ms, ended.last.took_ms) == (0, 0)
+
+
+@pytest.mark.parametrize("state", [SplitState.SEALED, SplitState.SWITCHED])
 def test_a_split_whose_copy_has_failed_lets_writes_go_on_before_it_is_given_up(
     state: SplitState,
 ) -> None:

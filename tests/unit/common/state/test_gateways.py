@@ -1,5 +1,6 @@
 """The gateways' heartbeats, in a hash that stands in for Redis's."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
+from tests.support.virtual_time import run_virtually
 
 
 class FakeHash:
@@ -65,6 +67,24 @@ async def test_a_gateway_without_a_heartbeat_is_not_live_and_is_forgotten_later(
     assert set(fake.stored) == {b"fresh", b"silent", b"zeroth"}
     await store.forget(["fresh"])
     assert [one.id for one in await store.live(100_000)] == ["zeroth"]
+
+
+def test_a_gateway_that_was_lost_is_forgotten_though_the_clock_was_set_back(
+    store: GatewayStore, fake: FakeHash
+) -> None:
+    """An hour in the future, it would be waited for by splits; one that lives is always live."""
+
+    async def look() -> None:
+        await store.beat(beat("lost", 3_700_000))
+        for elapsed_s in range(62):
+            now_ms = 100_000 + elapsed_s * 1000
+            await store.beat(beat("live", now_ms + (3_600_000 if elapsed_s < 4 else 0)))
+            found = [one.id for one in await store.live(now_ms)]
+            assert found == (["live", "lost"] if elapsed_s < 5 else ["live"])
+            await asyncio.sleep(1.0)
+
+    run_virtually(look())
+    assert set(fake.stored) == {b"live"}
 
 
 async def test_a_heartbeat_of_another_version_does_no_harm(

@@ -76,6 +76,23 @@ def test_a_lift_forgives_what_came_before_it() -> None:
     assert is_refused(quarantine, b"q", 4000)
 
 
+def test_what_was_recorded_before_the_clock_was_set_back_does_not_count() -> None:
+    """Neither is a query refused until the clock has caught up, nor are its new kills ignored."""
+    hour_ms = 3_600_000
+    quarantine = Quarantine(after=2, expiry_s=60.0)
+    lift = Record(hour_ms, b"lifted", What.LIFTED, "")
+    quarantine.take([kill(hour_ms - 1), kill(hour_ms), lift])
+    assert is_refused(quarantine, b"q", hour_ms)
+    assert quarantine.count(100_000) == 0
+    assert not is_refused(quarantine, b"q", 100_000)
+    for fingerprint in (b"q", b"lifted"):
+        quarantine.take([kill(100_000, fingerprint), kill(101_000, fingerprint)])
+        assert is_refused(quarantine, fingerprint, 101_000)
+    # Others' clocks may be ahead by a little.
+    quarantine.take([kill(101_500, b"ahead"), kill(101_600, b"ahead")])
+    assert quarantine.count(101_000) == 3
+
+
 def test_a_trial_lasts_until_it_has_ended_or_its_time_is_over() -> None:
     """Others wait from the kill until its second try is over, or its deadline has passed."""
     quarantine = Quarantine(after=2, expiry_s=60.0)

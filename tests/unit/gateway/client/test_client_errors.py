@@ -180,16 +180,44 @@ def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception)
         (500, "Internal Server Error", HedgerowError),
         (502, "<h1>Bad gateway</h1>", UnavailableError),
         (429, "", UnavailableError),
+        (503, "", UnavailableError),
+        (200, b'{"title": "nicht verf\xfcgbar"}', HedgerowError),
+        (503, b'{"detail": "nicht verf\xfcgbar"}', UnavailableError),
+        (200, b'{"hits": ' + b"[" * 100_000, HedgerowError),
+        (502, b'{"detail": ' + b"[" * 100_000, UnavailableError),
+        (200, b'{"hits": [', HedgerowError),
+        (204, "", HedgerowError),
     ],
 )
 def test_what_is_no_gateway_is_told_as_such(
-    ask: EitherClient, status_code: int, body: str, kind: type[HedgerowError]
+    ask: EitherClient, status_code: int, body: str | bytes, kind: type[HedgerowError]
 ) -> None:
     """A server that is no gateway is an error; a proxy before one is to be asked again."""
     headers = {"Retry-After": "7"}
-    ask.answer = lambda _: httpx.Response(status_code, text=body, headers=headers)
+    ask.answer = lambda _: httpx.Response(status_code, content=body, headers=headers)
     with pytest.raises(HedgerowError, match=URL) as raised:
         ask("search", "films", "wing")
     assert type(raised.value) is kind
     if isinstance(raised.value, UnavailableError):
         assert raised.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("status_code", "errors", "kind"),
+    [
+        (400, [{"detail": "is odd", "pointer": "#/k"}, {"detail": "is odder"}], BadRequestError),
+        (400, {"k": ["is odd"]}, BadRequestError),
+        (400, ["k is odd", 7], BadRequestError),
+        (502, None, UnavailableError),
+        (504, None, UnavailableError),
+    ],
+)
+def test_problems_of_proxies_are_errors_of_the_tree(
+    ask: EitherClient, status_code: int, errors: object, kind: type[HedgerowError]
+) -> None:
+    """RFC 9457 leaves it to each server which members a problem has."""
+    problem = {"detail": "it is odd", "errors": errors}
+    ask.answer = lambda _: httpx.Response(status_code, json=problem)
+    with pytest.raises(HedgerowError, match="it is odd") as raised:
+        ask("search", "films", "wing")
+    assert type(raised.value) is kind

@@ -57,6 +57,27 @@ def _registry() -> AsyncMock:
     return registry
 
 
+def test_what_redis_lacks_is_said_if_no_worker_is_live() -> None:
+    """A server that is full refuses heartbeats; if one arrives, another worker is missing."""
+    lacks = ["100 MB of 100 MB are used"]
+    membership = Membership(
+        Mock(spec=Registry),
+        NUM_SHARDS,
+        EXPIRY_S,
+        0.1,
+        lambda: 0,
+        list,
+        server_shortage=lambda: "; ".join(lacks),
+    )
+    membership.take({"a": beat("a", [0], 0)}, {}, 1_000, 0.0)
+    assert membership.no_worker == "no live worker"
+    membership.take({"a": beat("a", [0], 0)}, {}, 60_000, 0.0)
+    assert membership.no_worker == "no live worker (redis: 100 MB of 100 MB are used)"
+    lacks.clear()
+    membership.take({"a": beat("a", [0], 0)}, {}, 60_001, 0.0)
+    assert membership.no_worker == "no live worker"
+
+
 def test_only_replicas_that_can_answer_count() -> None:
     """A load waits for a replica that catches up, not for one with a gap; neither one serves."""
     heartbeats = {

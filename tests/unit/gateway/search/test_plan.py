@@ -51,6 +51,8 @@ def test_asks_the_live_shards() -> None:
     plan = make_plan([True, False, True], make_breakers(), now=0.0)
     assert plan.shards == (0, 2)
     assert plan.not_asked == {1: (Outcome.UNAVAILABLE, "no live worker")}
+    plan = make_plan([False, True, True], make_breakers(), now=0.0, no_worker="why")
+    assert plan.not_asked == {0: (Outcome.UNAVAILABLE, "why")}
 
 
 def test_a_shard_without_a_match_is_not_asked() -> None:

@@ -5,8 +5,10 @@ is opened again. tests/integration/test_kill_during_load.py does the same with S
 """
 
 import json
+import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upser
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
-from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
+from hedgerow.shard_worker.indexing.indexer import TRACEBACK_AGAIN_S, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import (
     MAX_FIRST_BYTES,
@@ -289,6 +291,36 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     assert unpack_ids(state.collections[0].first_ids) == ["a"]
     assert state.replica_id == opened.replica_id
     handler.close()
+
+
+def test_an_error_that_comes_again_leaves_one_traceback(tmp_path: Path) -> None:
+    """Of a folder that cannot be written, say: the table is tried again every second."""
+    handler = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
+    folder = tmp_path / "statistics"
+    folder.write_text("not a folder")
+    budget: Any = None
+    packed = pack(Statistics(2, {"title": FieldStatistics(4, {"wing": 2})}))
+    table = pack_command(Command.TABLE, "u0", packed, Priority.NICER)
+    with pytest.raises(FileExistsError, match=str(folder)):  # the process prints its traceback
+        handler(table, budget)
+    for _ in range(3):
+        with pytest.raises(WorkError, match=f"FileExistsError: .*{folder}"):
+            handler(table, budget)
+    folder.unlink()
+    folder.mkdir()
+    handler(table, budget)
+    (folder / "u0.sqlite").unlink()
+    with (
+        patch("sqlite3.connect", side_effect=sqlite3.OperationalError("unable to open")),
+        pytest.raises(OSError, match=f"{folder / 'u0.sqlite'}: unable to open"),  # it is another
+    ):
+        handler(table, budget)
+    with (
+        patch.object(time, "monotonic", lambda: time.time() + TRACEBACK_AGAIN_S),
+        patch("sqlite3.connect", side_effect=sqlite3.OperationalError("unable to open")),
+        pytest.raises(OSError, match="unable to open"),
+    ):
+        handler(table, budget)
 
 
 def test_a_store_that_has_disappeared_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:

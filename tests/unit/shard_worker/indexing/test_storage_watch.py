@@ -1,5 +1,6 @@
 """What a worker notices of its disk and of calls that fail."""
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from hedgerow.common.machine.disk import MB, DiskReading
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.shard_worker.indexing import storage_watch
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from tests.support.virtual_time import run_virtually
 
 
 class Machine:
@@ -142,3 +144,26 @@ async def test_a_disk_that_does_not_answer_changes_nothing(
     monkeypatch.setattr(disk_look, "read_disk", fail)
     await machine.watch.look()
     assert machine.states() == {"disk": "full"}
+
+
+@pytest.mark.parametrize("poll_s", [0.5, 4.0])
+def test_the_disk_is_looked_at_as_often_as_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, poll_s: float
+) -> None:
+    """Each `storage.poll_s`."""
+    looks: list[float] = []
+
+    async def look(_watch: StorageWatch) -> None:
+        looks.append(asyncio.get_running_loop().time())
+
+    async def watch() -> None:
+        settings = StorageSettings(poll_s=poll_s)
+        watch = StorageWatch(tmp_path, settings, now_ms=lambda: 0, on_change=lambda: None)
+        running = asyncio.create_task(watch.run())
+        await asyncio.sleep(20.0)
+        running.cancel()
+        await asyncio.wait([running])
+
+    monkeypatch.setattr(StorageWatch, "look", look)
+    run_virtually(watch())
+    assert len(looks) == pytest.approx(20.0 / poll_s, abs=1)

@@ -259,6 +259,81 @@ def test_parquet_rows_are_documents(tmp_path: Path, suffix: str) -> None:
     ]
 
 
+def test_times_to_the_nanosecond_are_read_to_the_microsecond(tmp_path: Path) -> None:
+    """As pandas writes them, by themselves, in lists and in structs."""
+    pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ns, second = 1_577_934_245_123_456_789, 1_577_934_245_000_000_000
+    zoned, plain = pa.timestamp("ns", "UTC"), pa.timestamp("ns")
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "at": pa.array([ns, second, None], plain),
+            "zoned": pa.array([ns, None, second], zoned),
+            "all": pa.array([[ns, second], [], None], pa.list_(plain)),
+            "part": pa.array(
+                [{"t": ns, "n": 1}, None, {"t": None, "n": 2}],
+                pa.struct([("t", zoned), ("n", pa.int64())]),
+            ),
+            "time": pa.array([ns % 86_400_000_000_000, None, None], pa.time64("ns")),
+            "took": pa.array([1_500_000_001, None, None], pa.duration("ns")),
+        }
+    )
+    path = tmp_path / "times.parquet"
+    parquet.write_table(table, path)
+    exact = "2020-01-02T03:04:05.123456"
+    assert read(path) == [
+        (
+            1,
+            {
+                "id": "a",
+                "at": exact,
+                "zoned": f"{exact}+00:00",
+                "all": [exact, "2020-01-02T03:04:05"],
+                "part": {"t": f"{exact}+00:00", "n": 1},
+                "time": "03:04:05.123456",
+                "took": "PT1.5S",
+            },
+        ),
+        (2, {"id": "b", "at": "2020-01-02T03:04:05", "all": []}),
+        (3, {"id": "c", "zoned": "2020-01-02T03:04:05+00:00", "part": {"t": None, "n": 2}}),
+    ]
+
+
+def test_a_row_of_parquet_that_python_cannot_hold_keeps_no_other_out(tmp_path: Path) -> None:
+    """A date after the year 9999 is rejected with the reason."""
+    pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "times.parquet"
+    far = pa.array([0, 400_000_000_000_000_000, 1], pa.timestamp("us"))
+    parquet.write_table(pa.table({"id": ["a", "b", "c"], "at": far}), path)
+    first, second, third = read(path)
+    assert first == (1, {"id": "a", "at": "1970-01-01T00:00:00"})
+    assert second[0] == 2
+    assert "cannot be converted" in second[-1]
+    assert third == (3, {"id": "c", "at": "1970-01-01T00:00:00.000001"})
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("Nowhere/Land", "2020-01-02T03:04:05+00:00"),
+        ("+05:30", "2020-01-02T08:34:05+05:30"),
+        ("Asia/Tokyo", "2020-01-02T12:04:05+09:00"),
+    ],
+)
+def test_times_in_a_zone_that_is_not_known_are_read_in_utc(
+    tmp_path: Path, zone: str, shown: str
+) -> None:
+    """An image may lack the names of time zones."""
+    pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "times.parquet"
+    at = pa.array([1_577_934_245], pa.timestamp("s", zone))
+    parquet.write_table(pa.table({"id": ["a"], "at": at}), path)
+    assert read(path) == [(1, {"id": "a", "at": shown})]
+
+
 def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

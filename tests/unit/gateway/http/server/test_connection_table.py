@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 
 import pytest
@@ -13,6 +14,7 @@ from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.gateway.http.protocol.connection_policy import ConnectionState, Phase
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from tests.support.connections import connect, turn
+from tests.support.virtual_time import run_virtually
 from tests.unit.support.asgi_app import REQUEST, App
 
 MAX_CONNECTIONS = 5
@@ -233,3 +235,29 @@ async def test_what_ended_connections_leave_is_collected() -> None:
         assert left() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_handshakes_take_the_share_of_the_time_that_is_set(share: float) -> None:
+    """`max_handshake_share`: after one that took long, the next one waits in proportion."""
+    made: list[tuple[float, float]] = []
+
+    class Slow:
+        """A handshake that takes 30 ms of CPU or more, in no time of the loop's."""
+
+        def shake_hands(self) -> None:
+            began, now = time.perf_counter(), asyncio.get_running_loop().time()
+            while time.perf_counter() - began < 0.03:
+                pass
+            made.append((now, time.perf_counter() - began))
+
+    async def ask() -> None:
+        table = ConnectionTable(ConnectionSettings(max_handshake_share=share), Counters())
+        assert table.handshakes.ask("192.0.2.1", Slow())
+        assert not table.handshakes.ask("192.0.2.2", Slow())
+        await asyncio.sleep(60.0)
+
+    run_virtually(ask())
+    (first_at, took_s), (second_at, _) = made
+    saved_s = 0.01
+    assert second_at - first_at == pytest.approx((took_s - saved_s) / share, rel=0.2)
