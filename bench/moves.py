@@ -57,6 +57,7 @@ _COLUMNS: Final = (
     "p99, ms",
     "p99.9, ms",
     "last, ms",
+    "last refusal, ms",
 )
 
 
@@ -130,18 +131,24 @@ class Phase:
     began_at: float = field(default_factory=time.perf_counter)
 
     def row(self) -> list[str]:
-        """The row of the table."""
-        took = [one.took_ms for one in self.searches]
+        """The row of the table.
+
+        Its times are those of the answers. The next refusal to a connection that has just got one
+        waits, by design, and these searches share their connections.
+        """
         shares = [one.coverage for one in self.searches if one.coverage is not None]
+        took = [one.took_ms for one in self.searches if one.coverage is not None]
+        refused = [one.took_ms for one in self.searches if one.coverage is None]
         return [
             self.name,
             f"{self.balanced_s:.1f}" if self.balanced_s else "",
-            str(len(took)),
+            str(len(self.searches)),
             str(sum(share < 1.0 for share in shares)),
             f"{min(shares, default=0.0):.3f}",
-            str(len(took) - len(shares)),
+            str(len(refused)),
             *(f"{quantile(took, share):.1f}" for share in (0.5, 0.99, 0.999)),
             f"{max(took, default=0.0):.1f}",
+            f"{max(refused):.1f}" if refused else "",
         ]
 
     def to_json(self) -> dict[str, Any]:
