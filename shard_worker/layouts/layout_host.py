@@ -94,6 +94,7 @@ class LayoutHost:
         self._copied: set[tuple[int, int]] = set()
         self._woken = asyncio.Event()
         self._next_look: asyncio.TimerHandle | None = None
+        self._tidied: tuple[ClusterLayout, frozenset[Path]] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain.
@@ -212,10 +213,11 @@ class LayoutHost:
             for number in unwanted & self._served.keys():
                 stop = self._served[number].stop
                 self._leaving[number] = self._loop.call_later(after_s, stop.set)
-        if self._layout.version:
-            current = self._layout
-            kept = {Layout(number, 1).data(self._settings.data) for number in self._served}
-            await asyncio.to_thread(_tidy, self._settings.data, kept, current)
+        kept = frozenset(Layout(number, 1).data(self._settings.data) for number in self._served)
+        # Not at each look: while a split is in progress, these are many.
+        if self._layout.version and (tidied := (self._layout, kept)) != self._tidied:
+            is_tidy = await asyncio.to_thread(_tidy, self._settings.data, kept, self._layout)
+            self._tidied = tidied if is_tidy else None
 
     async def _serve(self, layout: Layout, stop: asyncio.Event) -> None:
         """Serve one layout; if another than the current one fails, it is started again."""
@@ -365,18 +367,24 @@ def _state_of(layout: ClusterLayout) -> str:
     return layout.split.state.value if layout.split is not None else "settled"
 
 
-def _tidy(data: Path, kept: set[Path], layout: ClusterLayout) -> None:
-    """Remove the data of layouts that are gone, and mark the folder of the current one."""
+def _tidy(data: Path, kept: Collection[Path], layout: ClusterLayout) -> bool:
+    """Remove the data of layouts that are gone, and mark the folder of the current one.
+
+    Returns:
+        Whether nothing is left to be tried again.
+    """
+    gone = [folder for folder in data.glob("layout-*") if folder not in kept]
     if data not in kept and layout.current.id:
-        for name in ("restoring", "shards"):
-            shutil.rmtree(data / name, ignore_errors=True)
-    for folder in data.glob("layout-*"):
-        if folder not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+        gone += [data / "restoring", data / "shards"]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
     folder = layout.current.data(data)
     if layout.current.id and layout.split is None and folder in kept:
         settled = layout.to_json()
         mark = folder / MARK
-        with suppress(OSError):
+        try:
             if not mark.exists() or mark.read_bytes() != settled:
                 mark.write_bytes(settled)
+        except OSError:
+            return False
+    return not any(folder.exists() for folder in gone)

@@ -194,3 +194,33 @@ async def test_a_worker_ends_to_serve_old_shards_when_it_is_its_turn(
         assert turns.asked_for == [("w0", ["other"], 4)]
         assert workers.running == {0, 1}
     assert workers.running == set()
+
+
+async def test_the_data_folder_is_tidied_once_while_nothing_changes(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A split has the layout looked at many times a second; the folder is looked at for changes."""
+    tidied, tidy = [], layout_host._tidy
+    looks, read = asyncio.Semaphore(0), LayoutStore.read
+
+    def counted_tidy(data: Path, kept: frozenset[Path], layout: ClusterLayout) -> bool:
+        tidied.append((layout, kept))
+        return tidy(data, kept, layout)
+
+    async def counted_read(store: LayoutStore) -> ClusterLayout | None:
+        looks.release()
+        return await read(store)
+
+    monkeypatch.setattr(layout_host, "Turn", Turns(AT_ONCE))
+    monkeypatch.setattr(layout_host, "_tidy", counted_tidy)
+    async with hosted(redis_server, key_prefix, tmp_path) as (workers, _, layout):
+        await workers.has_begun[1].wait()
+        monkeypatch.setattr(LayoutStore, "read", counted_read)
+        control = await connect(RedisSettings(url=redis_server.url, key_prefix=key_prefix))
+        for _ in range(4):
+            await control.execute("PUBLISH", Keys(key_prefix).layout_document, "changed")
+            await looks.acquire()
+        await control.close()
+        assert tidied
+        assert len(set(tidied)) == len(tidied)
+        assert tidied[-1][0] == layout
