@@ -65,7 +65,11 @@ def mismatch(kind: FieldType, value: Any) -> str:
         is_all_strings = len(kinds) == 1 and str in kinds
         return _bad_unicode("".join(items if is_all_strings else filter(_is_string, items)))
     fits, reason = _CHECKS[kind]
-    return "" if fits(value) else reason
+    if fits(value):
+        return ""
+    if kind is FieldType.DATE and _is_date(f"{value}Z"):
+        return "has a time without a time zone, so that it is no date of RFC 3339: add Z for UTC"
+    return reason
 
 
 def texts_of(value: Any) -> list[str]:

@@ -3,9 +3,12 @@
 import asyncio
 import math
 import random
+import socket
 import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -35,6 +38,37 @@ def test_a_wait_for_ever_is_one_that_a_socket_knows(either: EitherKind) -> None:
     with RawServer(answer_all) as server:
         call = either.connect(server.url, margin_s=math.inf, connect_timeout_s=math.inf)
         assert call("search", "films", "a").warnings == ["a"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(
+    either: EitherKind, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A host may have one of a network that is broken; which of them it is does not matter."""
+    with RawServer(answer_all) as server, ExitStack() as silent:
+        port = int(server.url.rpartition(":")[2])
+        listening = silent.enter_context(socket.create_server(("127.0.0.2", port), backlog=0))
+        while True:  # until its queue is full, and it answers no more
+            one = silent.enter_context(socket.socket())
+            one.settimeout(0.2)
+            try:
+                one.connect(listening.getsockname())
+            except TimeoutError:
+                break
+        resolve = socket.getaddrinfo
+
+        def addresses(host: str | None, *of: Any, **more: Any) -> Any:
+            if host != "gateway.test":
+                return resolve(host, *of, **more)
+            found = ["127.0.0.1", "127.0.0.2"]
+            found.insert(number, found.pop())
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
+
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
+        call = either.connect(f"http://gateway.test:{port}", connect_timeout_s=8.0)
+        began = time.monotonic()
+        assert call("search", "films", "a").warnings == ["a"]
+        assert time.monotonic() - began < 8.0
 
 
 @pytest.mark.parametrize("deadline_ms", [1e300, -1e300])

@@ -212,10 +212,15 @@ def _convertible_type(kind: Any) -> Any:
     return kind
 
 
-def _known_zone(name: str | None) -> str | None:
-    """Return the time zone of a column, or UTC if this system does not know it."""
+def _known_zone(name: str | None) -> str:
+    """Return the time zone of a column; UTC if it has none, or one that this system does not know.
+
+    Without a zone, a time would be no date of RFC 3339.
+    """
     import pyarrow as pa  # noqa: PLC0415 - as above
 
+    if name is None:
+        return "UTC"
     try:
         pa.scalar(0, pa.timestamp("s", name)).as_py()
     except (ValueError, LookupError):

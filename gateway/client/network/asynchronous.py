@@ -1,7 +1,9 @@
 """The network of the asyncio client: a connection for each request in flight."""
 
 import asyncio
+import math
 import select
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -11,6 +13,7 @@ from hedgerow.gateway.client.link import KEEPALIVE_S, Link
 from hedgerow.gateway.client.network.failures import Failures, Phase
 from hedgerow.gateway.client.network.forks import follow_forks
 from hedgerow.gateway.client.network.idle import IdleConnections
+from hedgerow.gateway.client.network.patience import share_s
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 from hedgerow.gateway.client.network.response import Response, ResponseReader
 from hedgerow.gateway.client.reply import Reply
@@ -89,18 +92,34 @@ class AsyncNetwork:
         return None
 
     async def _connect(self) -> "_Connection":
-        address = self._link.address
-        loop = asyncio.get_running_loop()
         with Failures(self._link.url, "connect"):
-            async with asyncio.timeout(self._link.connect_timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self._link.url),
-                    address.host,
-                    address.port,
-                    ssl=self._ssl,
-                    server_hostname=None if self._ssl is None else address.host,
-                )
-        return connection
+            async with asyncio.timeout(self._link.connect_timeout_s) as timeout:
+                return await self._connect_to_any(timeout.when() or math.inf)
+
+    async def _connect_to_any(self, ends_at: float) -> "_Connection":
+        """Connect to the first address of the host that takes a connection."""
+        address, loop = self._link.address, asyncio.get_running_loop()
+        port, name = address.port, None if self._ssl is None else address.host
+        addresses = await loop.getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
+        failures: list[OSError] = []
+        try:
+            for number, (*_, one) in enumerate(addresses):
+                wait_s = share_s(ends_at - loop.time(), len(addresses) - number)
+                try:
+                    async with asyncio.timeout(wait_s):
+                        _, connection = await loop.create_connection(
+                            lambda: _Connection(loop, self._link.url),
+                            str(one[0]),
+                            port,
+                            ssl=self._ssl,
+                            server_hostname=name,
+                        )
+                        return connection
+                except OSError as error:
+                    failures.append(error)
+            raise failures[0] if failures else OSError(f"{address.host} has no address")
+        finally:
+            failures.clear()  # or they would be in a cycle with this frame
 
 
 class _Connection(asyncio.Protocol):

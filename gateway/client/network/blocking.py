@@ -13,6 +13,7 @@ from hedgerow.gateway.client.link import KEEPALIVE_S, Link
 from hedgerow.gateway.client.network.failures import Failures
 from hedgerow.gateway.client.network.forks import follow_forks
 from hedgerow.gateway.client.network.idle import IdleConnections
+from hedgerow.gateway.client.network.patience import share_s
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 from hedgerow.gateway.client.network.response import Response, ResponseReader
 from hedgerow.gateway.client.reply import Reply
@@ -88,9 +89,8 @@ class BlockingNetwork:
     def _connect(self) -> "_Connection":
         address = self._link.address
         with Failures(self._link.url, "connect"):
-            made = socket.create_connection(
-                (address.host, address.port), self._link.connect_timeout_s
-            )
+            made = _connected(address.host, address.port, self._link.connect_timeout_s)
+            made.settimeout(self._link.connect_timeout_s)
             try:
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._ssl is not None:
@@ -99,6 +99,27 @@ class BlockingNetwork:
                 made.close()
                 raise
         return _Connection(made, self._link.url)
+
+
+def _connected(host: str, port: int, timeout_s: float) -> socket.socket:
+    """Connect to the first address of a host that takes a connection.
+
+    Raises:
+        OSError: none does in time; why the first did not.
+    """
+    ends_at = time.monotonic() + timeout_s
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failures: list[OSError] = []
+    try:
+        for number, (*_, address) in enumerate(addresses):
+            wait_s = share_s(ends_at - time.monotonic(), len(addresses) - number)
+            try:
+                return socket.create_connection((str(address[0]), port), wait_s)
+            except OSError as error:
+                failures.append(error)
+        raise failures[0] if failures else OSError(f"{host} has no address")
+    finally:
+        failures.clear()  # or they would be in a cycle with this frame
 
 
 class _Connection:

@@ -237,6 +237,14 @@ def test_a_leap_second_is_refused_by_name() -> None:
     assert "leap second" in mismatch(FieldType.DATE, "2016-12-31T23:59:60Z")
 
 
+def test_a_time_without_a_zone_is_refused_for_what_it_lacks() -> None:
+    """As `datetime` writes it by default; what is no date with a zone either is not said to be."""
+    for text in ("2024-05-17T12:00:00", "2024-05-17 12:00:00.5"):
+        assert "without a time zone" in mismatch(FieldType.DATE, text)
+    for value in ("2024-05-17T24:00:00", "2024-05", 2024, None):
+        assert "time zone" not in mismatch(FieldType.DATE, value)
+
+
 def test_a_full_date_is_its_first_instant_in_utc() -> None:
     """RFC 3339's full-date, without a time, begins at midnight in UTC."""
     assert parse_date("2020-02-29") == datetime(2020, 2, 29, tzinfo=UTC)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, ConfigurationError
+from hedgerow.common.fields.field_types import FieldType, mismatch
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.cli.loading.csv_rows import csv_rows
 from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES
@@ -254,7 +255,7 @@ def test_parquet_rows_are_documents(tmp_path: Path, suffix: str) -> None:
     raw = plain.read_bytes()
     path.write_bytes(gzip.compress(raw) if suffix.endswith(".gz") else raw)
     assert read(path, "key") == [
-        (1, {"id": "1", "title": "a", "at": "2020-01-02T03:04:05", "tags": ["x", "y"]}),
+        (1, {"id": "1", "title": "a", "at": "2020-01-02T03:04:05+00:00", "tags": ["x", "y"]}),
         (2, {"id": "2", "tags": [], "rating": 3.5}),
     ]
 
@@ -281,21 +282,21 @@ def test_times_to_the_nanosecond_are_read_to_the_microsecond(tmp_path: Path) -> 
     )
     path = tmp_path / "times.parquet"
     parquet.write_table(table, path)
-    exact = "2020-01-02T03:04:05.123456"
+    exact = "2020-01-02T03:04:05.123456+00:00"
     assert read(path) == [
         (
             1,
             {
                 "id": "a",
                 "at": exact,
-                "zoned": f"{exact}+00:00",
-                "all": [exact, "2020-01-02T03:04:05"],
-                "part": {"t": f"{exact}+00:00", "n": 1},
+                "zoned": exact,
+                "all": [exact, "2020-01-02T03:04:05+00:00"],
+                "part": {"t": exact, "n": 1},
                 "time": "03:04:05.123456",
                 "took": "PT1.5S",
             },
         ),
-        (2, {"id": "b", "at": "2020-01-02T03:04:05", "all": []}),
+        (2, {"id": "b", "at": "2020-01-02T03:04:05+00:00", "all": []}),
         (3, {"id": "c", "zoned": "2020-01-02T03:04:05+00:00", "part": {"t": None, "n": 2}}),
     ]
 
@@ -308,30 +309,32 @@ def test_a_row_of_parquet_that_python_cannot_hold_keeps_no_other_out(tmp_path: P
     far = pa.array([0, 400_000_000_000_000_000, 1], pa.timestamp("us"))
     parquet.write_table(pa.table({"id": ["a", "b", "c"], "at": far}), path)
     first, second, third = read(path)
-    assert first == (1, {"id": "a", "at": "1970-01-01T00:00:00"})
+    assert first == (1, {"id": "a", "at": "1970-01-01T00:00:00+00:00"})
     assert second[0] == 2
     assert "cannot be converted" in second[-1]
-    assert third == (3, {"id": "c", "at": "1970-01-01T00:00:00.000001"})
+    assert third == (3, {"id": "c", "at": "1970-01-01T00:00:00.000001+00:00"})
 
 
 @pytest.mark.parametrize(
     ("zone", "shown"),
     [
+        (None, "2020-01-02T03:04:05+00:00"),
         ("Nowhere/Land", "2020-01-02T03:04:05+00:00"),
         ("+05:30", "2020-01-02T08:34:05+05:30"),
         ("Asia/Tokyo", "2020-01-02T12:04:05+09:00"),
     ],
 )
-def test_times_in_a_zone_that_is_not_known_are_read_in_utc(
-    tmp_path: Path, zone: str, shown: str
+def test_times_without_a_zone_that_is_known_are_read_in_utc(
+    tmp_path: Path, zone: str | None, shown: str
 ) -> None:
-    """An image may lack the names of time zones."""
+    """So they are dates. An image may lack the names of time zones."""
     pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "times.parquet"
     at = pa.array([1_577_934_245], pa.timestamp("s", zone))
     parquet.write_table(pa.table({"id": ["a"], "at": at}), path)
     assert read(path) == [(1, {"id": "a", "at": shown})]
+    assert mismatch(FieldType.DATE, shown) == ""
 
 
 def test_parquet_without_pyarrow_says_what_to_install(
