@@ -99,9 +99,9 @@ TEXT_MB: Final = Cell(46.8, COSTS, "243,899", "text, MB")
 TEXTS: Final = Cell(243_899, COSTS, "243,899", "documents")
 
 # Memory in MB, and what a worker and a shard can be expected to carry.
-WORKER_MB: Final = Quote(240, DEPLOYING, "on two cores, each worker uses 240 MB")
-SCORER_MB: Final = Quote(60, DEPLOYING, "a scorer uses about 60 MB")
-GATEWAY_MB: Final = Quote(61, DEPLOYING, "the gateway 61 MB")
+WORKER_MB: Final = Quote(120, DEPLOYING, "on two cores, each worker uses 120 MB")
+SCORER_MB: Final = Quote(14, DEPLOYING, "a scorer uses about 14 MB of its own")
+GATEWAY_MB: Final = Quote(51, DEPLOYING, "the gateway 51 MB")
 REDIS_GB: Final = Quote(1, REDIS_NEEDS, "A Redis of 1 GB suits most clusters")
 REDIS_TIMES: Final = Quote(2, REDIS_NEEDS, "give the machine or the container twice as much memory")
 WORKER_CORES: Final = Quote(4, SIZING, "so it keeps about four cores busy")
