@@ -71,7 +71,7 @@ test-unit: $(VENV)/.development  ## tests without servers, in virtual time
 	$(BIN)/python -m tests.unit $(PYTEST_FLAGS)
 
 test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
-	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 4 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 6 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine

@@ -20,6 +20,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.support.clusters import ROOT, cluster_of_its_own
+from tests.support.launching import launch_and_wait
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -30,7 +31,7 @@ def check(
     server_url: str, prefix: str, worker: str, *options: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the check as a container engine would."""
-    return subprocess.run(
+    return launch_and_wait(
         [sys.executable, "-m", "hedgerow.shard_worker.health", worker, *options],
         env={
             **os.environ,
@@ -39,10 +40,6 @@ def check(
             "HEDGEROW_REDIS__COMMAND_TIMEOUT_S": "1",
             "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "30",
         },
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support import launching
 from tests.support.forked_processes import AsyncForkedProcess, ForkedProcess, LaunchPad
-from tests.support.launching import launch, launch_async
+from tests.support.launching import launch, launch_and_wait, launch_async
 from tests.support.processes import count_fds, processes_mentioning
 
 pytestmark = [
@@ -127,6 +127,15 @@ async def test_a_process_is_stopped_and_found(tmp_path: Path) -> None:
     assert await other.stdout.read() == b""
     await asyncio.sleep(0)  # the loop closes the pipe
     assert count_fds() == num_descriptors
+
+
+def test_the_end_of_a_process_is_waited_for(tmp_path: Path) -> None:
+    """Its code and what it has said are told; one that takes too long is gone afterwards."""
+    done = launch_and_wait([sys.executable, "-c", "import sys; print('said'); sys.exit('why')"])
+    assert (done.returncode, done.stdout, done.stderr) == (1, "said\n", "why\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        launch_and_wait([*WAITING, str(tmp_path)], timeout_s=0.1)
+    assert processes_mentioning(str(tmp_path)) == {}
 
 
 def test_what_an_interpreter_reads_is_left_to_one() -> None:

@@ -24,6 +24,7 @@ from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
 from tests.integration.support.serve import serving, url_of
 from tests.support.commands import GATEWAY
+from tests.support.launching import launch_and_wait
 from tests.support.servers import RedisServer
 from tests.support.up import Up
 from tests.support.waiting import until
@@ -77,14 +78,7 @@ def url(
 
 def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `gateway`."""
-    return subprocess.run(
-        [*GATEWAY, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    return launch_and_wait([*GATEWAY, *arguments], env={**os.environ, **environment})
 
 
 def test_clients_that_trust_the_authority_are_answered(url: str, files: Files) -> None:
@@ -149,7 +143,9 @@ async def test_a_cluster_with_a_certificate(tmp_path: Path, files: Files) -> Non
             lines = [{"id": str(number), "title": f"wing {number}"} for number in range(2000)]
             loaded = await client.index("films", lines, wait="applied")
             assert loaded.accepted == 2000
-            answers = await client.search_many("films", ["wing"] * 50)
+            answers = await client.search_many(
+                "films", ["wing"] * 50, concurrency=4, deadline_ms=10_000.0
+            )
             assert {answer.total_hits.value for answer in answers} == {2000}
     finally:
         assert await up.stop() == 0

@@ -160,6 +160,26 @@ def launch(
     )
 
 
+def launch_and_wait(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+    timeout_s: float = 60.0,
+) -> "subprocess.CompletedProcess[str]":
+    """Start a process, as `launch` does, and wait for its end, as `subprocess.run` does."""
+    process = launch(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd
+    )
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, process.wait(), out, err)
+
+
 async def launch_async(
     *command: str,
     by_exec: bool = False,

@@ -1,7 +1,8 @@
 """Waiting, within a time limit, for what other processes and threads do.
 
-They give no event to wait for, so these functions look again every few milliseconds. What must be
-asked for is looked at ever less often: the answers take CPU time, which what is awaited needs too.
+They give no event to wait for, so these functions look again every few milliseconds, and ever less
+often: looking takes CPU time, which what is awaited needs too. What must be asked for, which takes
+more of it, is asked for less often.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 _EVERY_S = 0.005
-_RARELY_S = 0.05
-_LATE_SHARE = 0.05  # of the time that was waited: how much later the end of it may be noticed
+# How much later the end may be noticed: a share of the time that was waited, and at most so many
+# seconds. First for what is looked at, then for what is asked for.
+_LATE_LOOK, _LATE_ANSWER = (0.01, 0.02), (0.05, 0.2)
 _LONGEST_REST_S = 0.2
 _PATIENT_S = 60.0  # longer than any busy machine takes for what needs a second
 
@@ -35,9 +37,8 @@ async def until(
                 answer = is_true()
                 if answer if isinstance(answer, bool) else await answer:
                     return
-                pause_s = 0.0
-                if not isinstance(answer, bool):
-                    pause_s = min(_RARELY_S, (loop.time() - began_at) * _LATE_SHARE)
+                share, most_s = _LATE_LOOK if isinstance(answer, bool) else _LATE_ANSWER
+                pause_s = min(most_s, (loop.time() - began_at) * share)
                 await asyncio.sleep(max(_EVERY_S, pause_s))
     except TimeoutError:
         if limit.expired():
