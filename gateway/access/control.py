@@ -22,6 +22,7 @@ from hedgerow.gateway.access.origins import Origins
 _KNOWN: Final = HostVerdict.KNOWN
 _UNKNOWN: Final = HostVerdict.UNKNOWN
 
+OPEN_EVENT: Final = "open_to_the_network"  # in the log, with the warning as its reason
 OPEN_WARNING: Final = (
     "there is neither a token nor a key, and the gateway listens beyond this machine: anyone who "
     "can reach it can read, change and delete every document. Create a key (gateway key create), "

@@ -19,7 +19,7 @@ from hedgerow.common.observability.telemetry import configure_logging, keep_outp
 from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.settings import Settings, load_settings
-from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.access.control import OPEN_EVENT, AccessControl
 from hedgerow.gateway.access.key_file import path_of
 from hedgerow.gateway.access.key_ring import KeyRing
 from hedgerow.gateway.access.key_watch import KeyWatch
@@ -155,7 +155,7 @@ async def _serve(
     keys.load()
     access = AccessControl(http, ring, has_public_metrics=settings.metrics.public)
     if access.warning:
-        log.warning("open_to_the_network", host=http.host, reason=access.warning)
+        log.warning(OPEN_EVENT, host=http.host, reason=access.warning)
     certificate = Certificate.of(http)
     with (
         stop_on_signals(signalled.set),

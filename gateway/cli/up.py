@@ -15,7 +15,7 @@ from hedgerow.common.machine.descriptors import raise_descriptor_limit
 from hedgerow.common.observability.telemetry import Throttle, configure_logging
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings, load_settings
-from hedgerow.gateway.access.control import OPEN_WARNING
+from hedgerow.gateway.access.control import OPEN_EVENT, OPEN_WARNING
 from hedgerow.gateway.access.hosts import is_loopback
 from hedgerow.gateway.cli.terminal import Style, Styled, Terminal
 from hedgerow.gateway.local.cluster import LocalCluster
@@ -279,6 +279,8 @@ class Story:
                 self.say(what, f" (pid {pid}, restart {num_restarts})")
             case Said(_, "warning", _) if self._least == "error":
                 pass
+            case Said(_, _, text) if text.startswith(f"{OPEN_EVENT} "):
+                pass  # the command says so itself, once for all gateways (`open_warning`)
             case Said(name, level, text) if self.is_live and self._is_new(text):
                 style = Style.YELLOW if level == "warning" else Style.RED
                 self.say(Styled(f"{name}: {text}", style))

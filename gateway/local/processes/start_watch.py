@@ -1,11 +1,13 @@
 """Waits for child processes that are starting, and gives up if one of them dies meanwhile."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hedgerow.common.errors import UnavailableError
+from hedgerow.gateway.local.processes.child import ending
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
 
 SLOW_S: Final = 10.0  # after which it is said what is waited for
@@ -66,6 +68,8 @@ class StartWatch:
 
     def _words(self, died: Died) -> str:
         what = f"{died.name} {died.how} while starting"
+        if died.how == ending(-signal.SIGKILL):
+            what += ", as the system does if a machine or container lacks memory"
         if self._logs is None:
             return what if died.pid == 0 else f"{what}; its last message says why"
         said = " ".join(self._supervisor.log_tail(died.name, 1)) or "nothing"

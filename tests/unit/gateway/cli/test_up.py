@@ -8,7 +8,7 @@ import pytest
 
 from hedgerow.gateway.cli.terminal import Terminal
 from hedgerow.gateway.cli.up import Story
-from hedgerow.gateway.local.processes.supervisor import Died, Stopped
+from hedgerow.gateway.local.processes.supervisor import Died, Said, Stopped
 from tests.unit.support.command_line import CommandLine
 
 
@@ -54,6 +54,17 @@ def test_it_is_told_why_a_drain_ended_by_a_kill(is_overdue: bool, told: str) -> 
     said = io.StringIO()
     Story(Terminal(said)).tell(Stopped("worker-0", 7, "was killed by SIGKILL", is_overdue))
     assert f"worker-0 (pid 7) {told}" in said.getvalue()
+
+
+async def test_that_anyone_may_use_the_gateways_is_not_said_again() -> None:
+    """The command says so when it is ready; the gateways' own warnings come a moment before."""
+    said = io.StringIO()
+    story = Story(Terminal(said))
+    story.is_live = True
+    story.tell(Said("gateway", "warning", "open_to_the_network host=0.0.0.0 reason=there is"))
+    assert said.getvalue() == ""
+    story.tell(Said("gateway", "warning", "shortage resource=disk"))
+    assert "gateway: shortage resource=disk" in said.getvalue()
 
 
 def test_ray_that_is_missing_is_named_with_its_command(

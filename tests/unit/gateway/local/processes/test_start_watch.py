@@ -7,7 +7,7 @@ import pytest
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.local.processes.start_watch import SLOW_S, StartWatch, Waiting
-from hedgerow.gateway.local.processes.supervisor import Supervisor
+from hedgerow.gateway.local.processes.supervisor import Died, Supervisor
 from tests.support.virtual_time import run_virtually
 
 NONE = cast("Supervisor", None)
@@ -31,6 +31,22 @@ def test_a_slow_start_says_what_it_waits_for() -> None:
 
     run_virtually(start())
     assert told == [(SLOW_S, "a"), (2 * SLOW_S, "b")]
+
+
+@pytest.mark.parametrize(
+    ("how", "is_said"), [("was killed by SIGKILL", True), ("ended with exit code 1", False)]
+)
+def test_a_child_that_the_system_has_killed_may_have_lacked_memory(how: str, is_said: bool) -> None:
+    """A container of too little memory kills without a word."""
+
+    async def start() -> None:
+        watch = StartWatch(NONE, None, 60.0)
+        watch.on_event(Died("gateway", 7, how, 0.5))
+        await watch.or_death(asyncio.sleep(1))
+
+    with pytest.raises(UnavailableError, match=f"gateway {how} while starting") as raised:
+        run_virtually(start())
+    assert ("memory" in str(raised.value)) == is_said
 
 
 def test_a_start_that_takes_too_long_says_what_is_missing() -> None:
