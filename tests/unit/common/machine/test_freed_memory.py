@@ -75,6 +75,6 @@ def test_files_that_the_start_has_read_are_given_up_once(monkeypatch: pytest.Mon
         function()  # in this thread, whose loop has the time
 
     monkeypatch.setattr(freed_memory, "release_files", release)
-    monkeypatch.setattr(freed_memory.asyncio, "to_thread", call)
+    monkeypatch.setattr(asyncio, "to_thread", call)
     assert _returns_of([20 * MB, 20 * MB, 21 * MB, 25 * MB, 25 * MB, None], monkeypatch) == [30.0]
     assert released == pytest.approx([10.0])
