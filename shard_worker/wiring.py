@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Literal
 
-from hedgerow.common.machine.freed_memory import return_freed_memory
+from hedgerow.common.machine.freed_memory import return_unused_memory
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -131,7 +131,7 @@ def indexer_lane(
         gate=None,
         name="indexer",
         nice=tuning.indexer_nice,
-        when_idle=return_freed_memory,
+        when_idle=return_unused_memory,
         import_path=import_path,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
         start_forkserver=start_forkserver,

@@ -1,32 +1,40 @@
-"""Imports a library without an optional dependency that this program does not need."""
+"""Imports a library without a package that only a part of it uses, which is not needed here."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 
 @contextmanager
-def without(optional: str, remembered_by: str) -> Iterator[None]:
-    """Within the block, imports behave as if the package `optional` were not installed.
+def loaded_when_used(package: str) -> Iterator[None]:
+    """Within the block, importing `package` does not load it.
 
-    It has no effect if either package is already loaded. After the block, both can be imported as
-    usual.
-
-    Args:
-        optional: the package that is not to be loaded.
-        remembered_by: the package that is loaded in the block and finds that the other is missing.
-            It is removed from `sys.modules`, so that a later import of it, by a user's hook for
-            instance, looks for the optional package again.
+    A library that imports it there has a stand-in, which loads the package when the library uses
+    something of it. Other imports, after the block, are as usual. It has no effect if the package
+    is loaded already.
     """
-    if optional in sys.modules or remembered_by in sys.modules:
+    if package in sys.modules:
         yield
         return
-    # None makes the import fail: see the import system in Python's language reference.
-    sys.modules[optional] = None  # type: ignore[assignment]
+    stand_in = sys.modules[package] = _StandIn(package)
     try:
         yield
     finally:
-        del sys.modules[optional]
-        for name in list(sys.modules):
-            if name == remembered_by or name.startswith(f"{remembered_by}."):
-                del sys.modules[name]
+        stand_in.leave()
+
+
+class _StandIn(ModuleType):
+    """Stands for a package that is not loaded."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the package, and return what the library uses of it."""
+        self.leave()
+        return getattr(import_module(self.__name__), name)
+
+    def leave(self) -> None:
+        """From now on, importing the package loads it."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]

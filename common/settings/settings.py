@@ -134,8 +134,20 @@ def check_environment(names: Iterable[str]) -> None:
         ConfigurationError: one is; names it, and the setting that may have been meant.
     """
     free = f"{environment.PREFIX}RANK_PROFILES__"
-    if found := environment.misspelt(names, _variables(), free):
+    # All names are listed only for a message: each process reads its settings, and a list of them
+    # takes it 0.4 MB.
+    unknown = [name for name in names if not _is_variable(name.upper())]
+    if unknown and (found := environment.misspelt(unknown, _variables(), free)):
         raise ConfigurationError("; ".join(found))
+
+
+def _is_variable(name: str) -> bool:
+    """Whether a name in upper case is that of a setting, or of nothing here."""
+    if not name.startswith(environment.PREFIX):
+        return True
+    group, _, member = name.removeprefix(environment.PREFIX).lower().partition("__")
+    field = Settings.model_fields.get(group)
+    return field is not None and (not member or member in _members(field.annotation))
 
 
 def _variables() -> list[str]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from hedgerow.common.machine.descriptors import raise_descriptor_limit
+from hedgerow.common.machine.shared_pages import release_files
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -177,6 +178,7 @@ async def _serve(
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
+            release_files()  # of what only the start has read
             await run_server(
                 app,
                 listener,

@@ -25,7 +25,8 @@ LOGS = {"structlog", "colorama", "greenlet"}
 # rich, where it is installed, is loaded by structlog, and attr by rich.
 COLOURS = {"attr", "pygments", "rich"}
 COMMAND_LINE = {"annotated_doc", "shellingham", "typer"}
-REDIS = {"hiredis", "redis"}
+# redis-py asks whether cryptography is installed, and loads no more of it than its version.
+REDIS = {"cryptography", "hiredis", "redis"}
 WIRE = {"msgpack", "msgspec", "typing_extensions"}
 INDEX = {"tantivy"}
 HTTP_SERVER = {

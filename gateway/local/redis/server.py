@@ -67,6 +67,9 @@ OPTIONS = (
     # gateway that stalls for half a second at 80 MB/s of replies.
     "--client-output-buffer-limit",
     "pubsub 256mb 64mb 10",
+    # Nothing here reads them, and each kind of command has its own, of 26 KB.
+    "--latency-tracking",
+    "no",
     "--daemonize",
     "no",
     "--loglevel",

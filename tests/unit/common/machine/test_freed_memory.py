@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -61,3 +62,19 @@ def test_a_process_that_has_grown_returns_memory(monkeypatch: pytest.MonkeyPatch
 def test_a_process_that_cannot_tell_its_size_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system does not tell it, the task ends at once."""
     assert _returns_of([None, 50 * MB], monkeypatch) == []
+
+
+def test_files_that_the_start_has_read_are_given_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process gives up their pages 10 s after its start, whether or not it has grown."""
+    released = list[float]()
+
+    def release() -> None:
+        released.append(asyncio.get_running_loop().time())
+
+    async def call(function: Callable[[], None]) -> None:
+        function()  # in this thread, whose loop has the time
+
+    monkeypatch.setattr(freed_memory, "release_files", release)
+    monkeypatch.setattr(asyncio, "to_thread", call)
+    assert _returns_of([20 * MB, 20 * MB, 21 * MB, 25 * MB, 25 * MB, None], monkeypatch) == [30.0]
+    assert released == pytest.approx([10.0])
