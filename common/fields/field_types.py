@@ -67,7 +67,7 @@ def mismatch(kind: FieldType, value: Any) -> str:
     fits, reason = _CHECKS[kind]
     if fits(value):
         return ""
-    if kind is FieldType.DATE and _is_date(f"{value}Z"):
+    if kind is FieldType.DATE and lacks_zone(value):
         return "has a time without a time zone, so that it is no date of RFC 3339: add Z for UTC"
     return reason
 
@@ -124,6 +124,11 @@ _CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
     ),
     FieldType.VECTOR: (lambda _: True, ""),
 }
+
+
+def lacks_zone(value: Any) -> bool:
+    """Whether it is the text of a time without a time zone, and would be a date with one."""
+    return _is_date(f"{value}Z")
 
 
 def parse_date(text: str) -> datetime | None:

@@ -9,7 +9,7 @@ from typing import Any
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.fields.field_types import FieldType, parse_date
+from hedgerow.common.fields.field_types import FieldType, lacks_zone, parse_date
 from hedgerow.common.fields.nearest_name import suggestion
 from hedgerow.common.query.escapes import DECODED
 from hedgerow.common.query.text import MAX_DEPTH
@@ -232,7 +232,10 @@ class QueryReader:
             case FieldType.DATE:
                 value = parse_date(text)
         if value is None:
-            raise _MisreadError(name, f"{text!r} is not a value of the {kind} field {name}")
+            why = f"{text!r} is not a value of the {kind} field {name}"
+            if kind is FieldType.DATE and lacks_zone(text):
+                why += ": a time needs a time zone (add Z for UTC)"
+            raise _MisreadError(name, why)
         return value
 
     def _position(self, name: str | None) -> int | None:

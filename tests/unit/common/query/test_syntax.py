@@ -215,6 +215,17 @@ def test_a_date_with_a_fraction_equals_its_second() -> None:
     assert strict("day:1969-12-31T23:59:59.9Z") == strict('day:"1969-12-31T23:59:59Z"')
 
 
+@pytest.mark.parametrize(
+    ("text", "is_named"), [("2024-05-17T12:00:00", True), ("2024-05-17T25:00:00", False)]
+)
+def test_a_time_without_a_zone_is_refused_for_what_it_lacks(text: str, is_named: bool) -> None:
+    """As `datetime` writes it by default."""
+    for query in (f"day:{text}", f"day:>{text}", f"day:[{text} TO *]"):
+        with pytest.raises(BadRequestError, match=f"'{text}' is not a value of the date") as raised:
+            strict(query)
+        assert ("time zone" in raised.value.reason) == is_named
+
+
 def test_a_day_is_the_whole_day() -> None:
     """A date without a time matches every instant of it."""
     day = strict("day:2020-02-28")
