@@ -25,7 +25,7 @@ from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
-from hedgerow.shard_worker.indexing.background_thread import BackgroundThread, Priority
+from hedgerow.shard_worker.indexing.background_thread import BackgroundThread, Priority, run_aside
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.shard_clone import ShardClone
 from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
@@ -76,7 +76,6 @@ class Indexer:
         self._copies: dict[int, StoreCopy] = {}
         self._clones: dict[int, ShardClone] = {}
         self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
-        self._background: dict[Priority, BackgroundThread] = {}
         self._tracebacks = Throttle(TRACEBACK_AGAIN_S)
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
@@ -122,16 +121,16 @@ class Indexer:
     def statistics(self, shard: int, uid: str, priority: int) -> bytes:
         """Collect one shard's term statistics."""
         indexer = self._shard(shard)
-        return self._thread(priority).run(lambda: indexer.statistics(uid))
+        return run_aside(Priority(priority), lambda: indexer.statistics(uid))
 
     def summary(self, shard: int, uid: str, max_bytes: int, priority: int) -> bytes:
         """Summarise what one shard holds."""
         indexer = self._shard(shard)
-        return self._thread(priority).run(lambda: indexer.summary(uid, max_bytes))
+        return run_aside(Priority(priority), lambda: indexer.summary(uid, max_bytes))
 
     def sum(self, parts: list[bytes], priority: int) -> bytes:
         """Add up the statistics of shards."""
-        packed: bytes = msgpack.packb(self._thread(priority).run(lambda: pack_sum(parts)))
+        packed: bytes = msgpack.packb(run_aside(Priority(priority), lambda: pack_sum(parts)))
         return packed
 
     def table(self, uid: str, statistics: bytes, priority: int) -> bytes:
@@ -145,7 +144,7 @@ class Indexer:
         if statistics and self._written.pop(uid, b"") == digest and path.exists():
             self._written[uid] = digest
         elif statistics:
-            self._thread(priority).run(lambda: write_table(path, unpack(statistics)))
+            run_aside(Priority(priority), lambda: write_table(path, unpack(statistics)))
             self._written[uid] = digest
         else:
             self._written.pop(uid, None)
@@ -271,8 +270,6 @@ class Indexer:
             clone.end()
         for shard in self._shards.values():
             shard.close()
-        for thread in self._background.values():
-            thread.end()
 
     def _lacks_something(self, error: Exception) -> bool:
         if disk_failure(error) is not None or lacking(error) is not None:
@@ -294,13 +291,6 @@ class Indexer:
             with suppress(Exception):
                 indexer.close()
             raise
-
-    def _thread(self, priority: int) -> BackgroundThread:
-        """The thread of a priority, for what writes no index: a writer's threads would keep it."""
-        wanted = Priority(priority)
-        if wanted not in self._background:
-            self._background[wanted] = BackgroundThread(wanted)
-        return self._background[wanted]
 
     def _table(self, uid: str) -> Path:
         return statistics_path(self._data, uid)

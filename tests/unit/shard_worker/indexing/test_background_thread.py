@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from hedgerow.shard_worker.indexing.background_thread import NICER_BY, BackgroundThread, Priority
+from hedgerow.shard_worker.indexing.background_thread import (
+    NICER_BY,
+    BackgroundThread,
+    Priority,
+    run_aside,
+)
 
 
 def nice() -> int:
@@ -67,3 +72,13 @@ def test_all_calls_are_made_in_one_thread_that_passes_on_what_they_raise() -> No
         background.run(lambda: 1 // 0)
     assert {background.run(threading.get_ident)} == threads
     background.end()
+
+
+def test_a_thread_for_one_call_ends_with_it() -> None:
+    """It does not live on until its process ends; what the call returns or raises is passed on."""
+    thread = run_aside(Priority.NICER, threading.current_thread)
+    assert thread is not threading.current_thread()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    with pytest.raises(ZeroDivisionError):
+        run_aside(Priority.NICER, lambda: 1 // 0)
