@@ -63,17 +63,16 @@ class BackgroundThread:
             os.setpriority(os.PRIO_PROCESS, thread, min(nice, 19))
             if self._priority is Priority.IDLE:
                 os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-                if os.environ.get("PIN"):
-                    os.sched_setaffinity(thread, {max(os.sched_getaffinity(0))})
 
 
 def run_aside(priority: Priority, call: Callable[[], Result]) -> Result:
     """Call it in a thread that ends with the call; returns and raises what it does.
 
-    For what writes no index: a writer's threads would have its priority, too. An idle thread that
-    was there when its process ends would end last. On a busy machine it takes a while, and if some
-    program has looked at the threads of the process, as `htop` does, whoever reaps the process
-    spends that while computing, in Linux 6.18: for up to 0.4 s at the end of a split.
+    This is for work that writes no index: the threads of a writer would keep its priority. If a
+    thread of idle priority lives until its process ends, it is the last of its threads to end, and
+    on a busy machine it waits long for a core. If a program has listed the threads of the process
+    meanwhile, as `htop` does, the parent's waitpid(2) takes CPU for as long as that: up to 0.4 s at
+    the end of a split (Linux 6.18).
     """
     thread = BackgroundThread(priority)
     try:
