@@ -191,6 +191,8 @@ def write_table(path: Path, statistics: Statistics) -> None:
     try:
         _write_tables(written, statistics)
     except sqlite3.Error as error:  # which does not name the file
+        with contextlib.suppress(OSError):
+            written.unlink(missing_ok=True)  # another thread tries again, by another name
         raise OSError(f"{path}: {error}") from error
     with contextlib.ExitStack() as stack:
         before = None

@@ -130,7 +130,7 @@ async def test_a_process_is_stopped_and_found(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_process_is_waited_for(tmp_path: Path) -> None:
-    """Its code and what it has said are told; one that takes too long is gone afterwards."""
+    """Its exit code and its output are returned; one that takes too long is killed."""
     done = launch_and_wait([sys.executable, "-c", "import sys; print('said'); sys.exit('why')"])
     assert (done.returncode, done.stdout, done.stderr) == (1, "said\n", "why\n")
     with pytest.raises(subprocess.TimeoutExpired):

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 _EVERY_S = 0.005
-# How much later the end may be noticed: a share of the time that was waited, and at most so many
-# seconds. First for what is looked at, then for what is asked for.
+# The longest pause between two looks, as a share of the time that was waited, and in s: for a look
+# in this process, and for a question to another one.
 _LATE_LOOK, _LATE_ANSWER = (0.01, 0.02), (0.05, 0.2)
 _LONGEST_REST_S = 0.2
 _PATIENT_S = 60.0  # longer than any busy machine takes for what needs a second

@@ -15,9 +15,23 @@ from hedgerow.common.settings.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FOR_OPERATORS = (
-    *("operations", "deploying", "sizing", "memory", "redis", "redis-keys", "redis-servers"),
-    *("replicas", "snapshots", "indexes", "fetching", "overload"),
-    *("watching", "logs", "shortages", "crashes", "upgrading"),
+    "operations",
+    "deploying",
+    "sizing",
+    "memory",
+    "redis",
+    "redis-keys",
+    "redis-servers",
+    "replicas",
+    "snapshots",
+    "indexes",
+    "fetching",
+    "overload",
+    "watching",
+    "logs",
+    "shortages",
+    "crashes",
+    "upgrading",
 )
 NO_SETTINGS = {"conf", "caSecret"}  # redis.conf is a file, redis.caSecret a value of Helm
 PLACEHOLDERS = {
@@ -31,8 +45,15 @@ PLACEHOLDERS = {
     "slot": "SLOT",  # which only clusters of nodes spell
 }
 NO_KEYS = {
-    *("of", "prefix", "num_slots", "slot", "reply_channel_in"),
-    *("layout", "own", "folder", "of_layout"),
+    "of",
+    "prefix",
+    "num_slots",
+    "slot",
+    "reply_channel_in",
+    "layout",
+    "own",
+    "folder",
+    "of_layout",
 }
 
 

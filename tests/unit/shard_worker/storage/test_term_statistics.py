@@ -2,6 +2,7 @@
 
 import os
 import re
+import sqlite3
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import WireError
+from hedgerow.shard_worker.storage import term_statistics
 from hedgerow.shard_worker.storage.term_statistics import (
     FieldStatistics,
     Statistics,
@@ -199,3 +201,20 @@ def test_most_searches_do_not_look_for_new_statistics(
         file.current(number / 100)
     assert sum(call.args == (str(path),) for call in stat.call_args_list) == 3
     file.close()
+
+
+def test_a_table_that_cannot_be_written_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again every second or so, which would fill a disk; the table of before stays."""
+    table, empty = tmp_path / "u.sqlite", Statistics(0, {})
+    write_table(table, empty)
+
+    def fail(path: Path, _statistics: Statistics) -> None:
+        path.write_bytes(b"half of it")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(term_statistics, "_write_tables", fail)
+    with pytest.raises(OSError, match=f"{table}: database or disk is full"):
+        write_table(table, empty)
+    assert list(tmp_path.iterdir()) == [table]
