@@ -152,6 +152,8 @@ def _stopping(figures: Figures, verdict: Verdict, machine: Machine) -> Words:
         return "it stops in time", [f"When it was {how}{after}, it ended {overrun} later."]
     if verdict.stop is Stop.IGNORES:
         lines = [f"When it was {how}{after}, it ran on to its end, for {overrun}."]
+        if expiry and not expiry.is_checked:
+            lines = ["It takes a budget and never checks it, so it runs on to its end."]
         return "it does not stop", [*lines, _consequence(figures, verdict, machine)]
     if verdict.stop is Stop.TOO_SHORT:
         return "it ends first", ["A call is too short to be stopped."]

@@ -257,6 +257,7 @@ def expiry(
         "overrun_s": statistics.median(overruns),
         "done_share": statistics.median(shares),
         "is_cancelled": is_cancelled,
+        "is_checked": is_cancelled or target.has_checked_budget,
     }
 
 

@@ -141,12 +141,14 @@ class Expiry:
         overrun_s: how long they ran on, median, in s.
         done_share: share of a whole call that was done, median: one half if it stops at once.
         is_cancelled: whether a task was cancelled.
+        is_checked: whether any call checked its budget; true for a task, which is cancelled.
     """
 
     after_s: float
     overrun_s: float
     done_share: float
     is_cancelled: bool
+    is_checked: bool
 
 
 @dataclass(frozen=True, slots=True)

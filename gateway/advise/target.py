@@ -27,18 +27,21 @@ _TOP_SCORE: Final = 10.0  # about the BM25 score of the best of a few thousand d
 class Budget:
     """The budget of a second phase, as in the process lane, but without a lane."""
 
-    __slots__ = ("_expires_at",)
+    __slots__ = ("_expires_at", "_target")
 
-    def __init__(self, lasts_s: float) -> None:
-        """Expire after `lasts_s`, in s."""
+    def __init__(self, lasts_s: float, target: "Target") -> None:
+        """Expire after `lasts_s`, in s; tell the target when the function checks it."""
         self._expires_at = time.monotonic() + lasts_s
+        self._target = target
 
     def expired(self) -> bool:
         """Whether the time is up."""
+        self._target.has_checked_budget = True
         return time.monotonic() >= self._expires_at
 
     def remaining_s(self) -> float:
         """The remaining time, in s."""
+        self._target.has_checked_budget = True
         return max(0.0, self._expires_at - time.monotonic())
 
 
@@ -72,6 +75,7 @@ class Target:
     Attributes:
         subject: the description of the function.
         calls: one per sample; for a hook, one per group of documents.
+        has_checked_budget: whether any call has checked its budget.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Target:
         self.function = function
         self.subject = subject
         self.calls = list(calls)
+        self.has_checked_budget = False
         self._budget_by_name = budget_by_name
 
     def invoke(
@@ -95,7 +100,7 @@ class Target:
         arguments, keywords = given
         if not self.subject.takes_budget:
             return self.function(*arguments, **keywords)
-        budget = Budget(budget_s)
+        budget = Budget(budget_s, self)
         if self._budget_by_name:
             return self.function(*arguments, **keywords, budget=budget)
         return self.function(*arguments, budget, **keywords)

@@ -382,9 +382,9 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
             settled = await asyncio.gather(*reads)
             return Counter(part.outcome for one in settled for part in one.values())
 
-        def is_quiet() -> bool:  # no ping is on its way
+        def is_quiet() -> bool:  # no ping is on its way, or about to be sent
             sizes = scattered.sizes()
-            return not any(sizes[name] for name in sizes if name.endswith(".pending"))
+            return not any(sizes[name] for name in sizes if name.endswith((".pending", "._outbox")))
 
         await read_all(1)
         await until(is_quiet)

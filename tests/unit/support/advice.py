@@ -55,7 +55,7 @@ def awaiting(**changes: Any) -> Figures:
     look_up = waiting(
         subject=subject(is_async=True),
         on_loop=OnLoop(0.0002, 0.01, 7.8),
-        expiry=Expiry(0.01, 0.0003, 0.52, True),
+        expiry=Expiry(0.01, 0.0003, 0.52, True, True),
         eight_threads=None,
     )
     return replace(look_up, **changes)
@@ -117,6 +117,6 @@ FIGURES = st.builds(
     maybe(st.just("RuntimeError: made in another thread")),
     maybe(CROSSINGS),
     maybe(st.builds(OnLoop, DURATIONS_S, SHARES, maybe(RATIOS))),
-    maybe(st.builds(Expiry, DURATIONS_S, DURATIONS_S, SHARES, st.booleans())),
+    maybe(st.builds(Expiry, DURATIONS_S, DURATIONS_S, SHARES, st.booleans(), st.booleans())),
 )
 MACHINES = st.builds(Machine, st.integers(1, 128), DURATIONS_S, DURATIONS_S, DURATIONS_S)

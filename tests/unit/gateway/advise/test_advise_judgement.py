@@ -180,16 +180,23 @@ def test_the_rate_is_bounded_by_workers_and_by_cores() -> None:
     ("measured", "stop"),
     [
         (figures(), Stop.NO_BUDGET),
-        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0002, 0.52, False)), Stop.STOPS),
-        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0098, 0.99, False)), Stop.IGNORES),
+        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0002, 0.52, False, True)), Stop.STOPS),
+        (
+            figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0098, 0.99, False, True)),
+            Stop.IGNORES,
+        ),
+        (
+            figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0002, 0.52, False, False)),
+            Stop.IGNORES,
+        ),
         (figures(subject=SECOND_PHASE), Stop.TOO_SHORT),
         (awaiting(), Stop.STOPS),
-        (awaiting(expiry=Expiry(0.01, 0.0101, 1.0, True)), Stop.IGNORES),
+        (awaiting(expiry=Expiry(0.01, 0.0101, 1.0, True, True)), Stop.IGNORES),
         (Figures(SECOND_PHASE, failures=(DIED,)), Stop.UNKNOWN),
     ],
 )
 def test_a_call_stops_when_it_leaves_work_undone(measured: Figures, stop: Stop) -> None:
-    """It ignores its budget when it does three quarters of a call or more, told at one half."""
+    """It does not if it never checks its budget, or does three quarters or more, told at half."""
     assert judge(measured, MACHINE).stop is stop
 
 

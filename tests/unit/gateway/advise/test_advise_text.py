@@ -36,7 +36,7 @@ from tests.unit.support.advice import (
 
 SECOND_PHASE = figures(
     subject=subject(kind=Kind.SECOND_PHASE, takes_budget=True, num_documents=50),
-    expiry=Expiry(0.01, 0.0002, 0.5, False),
+    expiry=Expiry(0.01, 0.0002, 0.5, False, True),
 )
 ENRICH = waiting(subject=subject(kind=Kind.ENRICH, num_documents=10))
 
@@ -106,8 +106,14 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         (figures(thread_error="RuntimeError: no"), ["it fails in threads"]),
         (SECOND_PHASE, ["no hand-over", "it stops in time", "50 documents a call"]),
         (
-            replace(SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, 1.0, False)),
+            replace(
+                SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, 1.0, False, True)
+            ),
             ["it does not stop", "killed 250 ms after", "longer than the deadline of 300 ms"],
+        ),
+        (
+            replace(SECOND_PHASE, expiry=Expiry(0.1, 0.0, 0.5, False, False)),
+            ["it does not stop", "never checks it"],
         ),
         (ENRICH, ["counts as lost after 2 s", "needs its own timeout"]),
         (waiting(alone=alone(slowest_s=1.5, slowest="line 7")), ["1.5 s (line 7)"]),
