@@ -70,7 +70,7 @@ def test_a_shape_is_shown_in_the_table_that_others_refer_to() -> None:
 
 
 def test_each_route_is_explained_in_the_section_that_the_table_links() -> None:
-    """The section has the route's path, and no section is left without a route."""
+    """What people wrote there names the route's path, and no section is left without a route."""
     linked = {section_of(path) for path in OPENAPI["paths"]}
     assert linked == set(SECTIONS.values())
     for path in OPENAPI["paths"]:
@@ -79,8 +79,8 @@ def test_each_route_is_explained_in_the_section_that_the_table_links() -> None:
 
 
 def section(page: str, anchor: str) -> str:
-    """The text of a page below a heading, as far as the next one of its level; "" for all of it."""
-    text = (DOCS / page).read_text(encoding="utf-8")
+    """What people wrote below a heading, as far as the next of its level; all of a page for ""."""
+    text = doc_blocks.without((DOCS / page).read_text(encoding="utf-8"))
     if not anchor:
         return text
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
