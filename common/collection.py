@@ -60,6 +60,7 @@ class Collection:
         text_fields: the fields of type text.
         searched_fields: the text fields in which words without a field name are searched: those
             whose weight is not 0.
+        float_fields: the fields of type float.
         text_groups: the same by their analysis, in the order of the first field of each.
     """
 
@@ -77,11 +78,13 @@ class Collection:
     analyses: Mapping[str, WordAnalysis] = field(default_factory=dict)
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    float_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     text_groups: tuple[TextGroup, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         fields = None if self.fields is None else MappingProxyType(dict(self.fields))
         texts = [name for name, kind in (fields or {}).items() if kind is FieldType.TEXT]
+        floats = [name for name, kind in (fields or {}).items() if kind is FieldType.FLOAT]
         weights = {name: weight for name, weight in self.weights.items() if weight != 1}
         searched = [name for name in texts if weights.get(name, 1)]
         object.__setattr__(self, "fields", fields)
@@ -89,6 +92,7 @@ class Collection:
         object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         object.__setattr__(self, "text_fields", tuple(texts))
         object.__setattr__(self, "searched_fields", tuple(searched))
+        object.__setattr__(self, "float_fields", tuple(floats))
         object.__setattr__(self, "analyses", MappingProxyType(dict(self.analyses)))
         groups: dict[WordAnalysis, list[str]] = {}
         for name in searched:

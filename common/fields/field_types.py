@@ -105,9 +105,12 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
         return math.isfinite(value)
-    return _is_integer(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _is_date(value: Any) -> bool:

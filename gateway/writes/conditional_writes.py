@@ -193,13 +193,13 @@ class ConditionalWrites:
             NotFoundError: there is no such document or collection.
             Others: as `put`.
         """
-        patch = parse_changes(body, self._limits)
         expected = None if if_version is None else expected_version(if_version)
         if expected == ABSENT:
             raise BadRequestError("if_version", "should be the version of an existing document")
         check_address_id(document_id, self._limits.max_id_bytes)
         self._check_workers()
         definition = await self._collections.current(collection)
+        patch = parse_changes(body, self._limits, definition.float_fields)
         shard = shard_of(document_id, self._num_shards)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._timeout_s

@@ -50,6 +50,8 @@ class _Deletion:
         first: the first search; None before it.
         last: the last search.
         seen: ids that were found so far.
+        is_short: whether the last search had less time than a search may have, since no more was
+            left.
     """
 
     definition: Collection
@@ -61,6 +63,7 @@ class _Deletion:
     first: SearchResult | None = None
     last: SearchResult | None = None
     seen: set[str] = field(default_factory=set)
+    is_short: bool = False
 
     def take(self, result: SearchResult) -> dict[int, list[str]]:
         """Note a search; returns shard → ids of hits that no search before has found."""
@@ -77,11 +80,13 @@ class _Deletion:
         """The next search; at least one document is left to delete."""
         body, (caller, peer) = self.body, self.who
         k = max_k if body.limit is None else min(max_k, body.limit - self.num_deleted)
+        usual_ms, left_ms = min(_SEARCH_MS, max_ms), max(1.0, (self.give_up_at - now) * 1000)
+        self.is_short = left_ms < usual_ms
         return SearchQuery(
             self.definition.name,
             body.query,
             k=1 if body.dry_run else k,
-            deadline_ms=min(_SEARCH_MS, max_ms, max(1.0, (self.give_up_at - now) * 1000)),
+            deadline_ms=min(usual_ms, left_ms),
             rank_profile=_PROFILE,
             filter=body.filter,
             fields=False,
@@ -153,7 +158,9 @@ class DeleteByQuery:
         Raises:
             NotFoundError: there is no such collection.
             BadRequestError: the query is at fault, or may find other documents than it seems to.
-            UnavailableError: there was no answer to the first search.
+            InsufficientCoverageError: no shard has answered the first search, in as much time as a
+                search may have.
+            UnavailableError: no shard could be asked.
         """
         self._check(body)
         definition = await self._collections.current(collection)
@@ -169,7 +176,14 @@ class DeleteByQuery:
                 await asyncio.sleep(wait_s)
                 if self._now() >= give_up_at and deletion.first is None:
                     raise
-            except (InsufficientCoverageError, UnavailableError) as error:
+            except InsufficientCoverageError as error:
+                if deletion.is_short:
+                    reason = "the time is up"
+                elif deletion.first is None:
+                    raise
+                else:
+                    reason = str(error)
+            except UnavailableError as error:
                 if deletion.first is None:
                     raise
                 reason = str(error)

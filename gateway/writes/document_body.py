@@ -33,7 +33,7 @@ async def line_of(
         if len(body) > limits.max_document_bytes:
             limit = limits.max_document_bytes
             raise TooLargeError("the document", f"has more than {limit} bytes, which is the limit")
-    steps = parse_steps(bytes(body), limits, document_id)
+    steps = parse_steps(bytes(body), limits, own_id=document_id)
     del body
     try:
         while True:

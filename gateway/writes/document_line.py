@@ -6,7 +6,7 @@ depends on them. The worst document that is accepted takes less than 5 ms on the
 
 import json
 import math
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from typing import Any, NamedTuple
 
 import msgpack
@@ -14,12 +14,16 @@ import msgspec
 from pydantic_core import from_json
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.document_ids import document_id
+from hedgerow.common.document_ids import ID_FIELD, document_id
 from hedgerow.common.documents.document_check import with_stored_vectors
 from hedgerow.common.errors import BadRequestError, TooLargeError
+from hedgerow.common.fields.field_types import FieldType, mismatch
 from hedgerow.common.settings.limits import LimitSettings
 
 MAX_DEPTH = 100
+
+# What MessagePack can represent.
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
 # The two infinities in MessagePack; other data rarely contains these bytes.
 _INFINITIES = (b"\xcb\x7f\xf0\0\0\0\0\0\0", b"\xcb\xff\xf0\0\0\0\0\0\0")
@@ -34,18 +38,26 @@ class Parsed(NamedTuple):
     body: bytes
 
 
-def parse_document(line: bytes, limits: LimitSettings) -> Parsed:
+def parse_document(
+    line: bytes, limits: LimitSettings, floats: Container[str] = frozenset()
+) -> Parsed:
     """Read one document; an id that is a whole number becomes the text of its digits.
 
     Values that MessagePack, UTF-8 or a JSON response cannot represent are refused here, so that
     every accepted document can be fetched again: NaN and infinities, integers over 64 bits, halves
-    of surrogate pairs, nesting over `MAX_DEPTH`.
+    of surrogate pairs, nesting over `MAX_DEPTH`. In a field of type float, an integer over 64 bits
+    becomes the nearest float.
+
+    Args:
+        line: the JSON.
+        limits: of documents.
+        floats: the names of the fields of type float.
 
     Raises:
         BadRequestError: names the field (or the line) and the reason.
         TooLargeError: the document, its id or the number of its values exceeds its limit.
     """
-    steps = parse_steps(line, limits)
+    steps = parse_steps(line, limits, floats)
     while True:
         try:
             next(steps)
@@ -55,36 +67,37 @@ def parse_document(line: bytes, limits: LimitSettings) -> Parsed:
 
 
 def parse_steps(
-    line: bytes, limits: LimitSettings, own_id: str | None = None
+    line: bytes,
+    limits: LimitSettings,
+    floats: Container[str] = frozenset(),
+    own_id: str | None = None,
 ) -> Generator[None, None, Parsed]:
     """As `parse_document`, in steps of some milliseconds at most, for a line that is long.
 
     A document that `own_id` is given for may lack an `id`, and must not have another; its JSON is
-    then on one line, whatever it was on before.
+    then on one line, whatever it was on before. Its integers over 64 bits stay as they are, for
+    the parsing of that line to judge, unless they are nested.
     """
     if _seems_over(line, limits.max_document_values):
         yield
         _check_values(line, limits.max_document_values)
     yield
-    document = _decode(line)
+    decoded = _decode(line)
+    document = decoded and _with_floats(decoded, floats if own_id is None else None)
     if document is None:
         yield
         document = _decode_with_reasons(line)
     yield
-    has_number = type(document.get("id")) is int  # and not a bool
-    if has_number:
-        document["id"] = str(document["id"])
     if own_id is not None:
-        document = {"id": own_id} | document
-        if document["id"] != own_id:
-            reason = f"is {document['id']!r} in the body and {own_id!r} in the address"
-            raise BadRequestError("id", reason)
+        document = _with_id(decoded or document, own_id)
+    elif type(document.get("id")) is int:  # and not a bool
+        document = document | {"id": str(document["id"])}
     body = line.strip()
     try:
         compact = _encode(document)
     except UnicodeEncodeError as error:
         raise BadRequestError("the document", "contains half of a surrogate pair") from error
-    if has_number or own_id is not None or len(compact) < len(body):
+    if document is not decoded or len(compact) < len(body):
         body = compact
     if len(body) > limits.max_document_bytes:
         raise TooLargeError(
@@ -103,8 +116,12 @@ def stored_body(definition: Collection, parsed: Parsed) -> bytes:
     return parsed.body
 
 
-def parse_changes(body: bytes, limits: LimitSettings) -> dict[str, Any]:
+def parse_changes(
+    body: bytes, limits: LimitSettings, floats: Container[str] = frozenset()
+) -> dict[str, Any]:
     """Read the changes that are to be merged into a document: an object of a document's values.
+
+    In a field of type float (`floats`), an integer over 64 bits becomes the nearest float.
 
     Raises:
         BadRequestError: names the field (or the body) and the reason.
@@ -114,6 +131,7 @@ def parse_changes(body: bytes, limits: LimitSettings) -> dict[str, Any]:
         if _seems_over(body, limits.max_document_values):
             _check_values(body, limits.max_document_values)
         changes = _decode(body)
+        changes = changes and _with_floats(changes, floats)
         if changes is None:
             changes = _decode_with_reasons(body)
         _encode(changes)
@@ -158,12 +176,12 @@ def _check_values(line: bytes, limit: int) -> None:
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """Decode a document; returns None if it probably has to be refused."""
+    """Decode a document, whatever its numbers are; returns None if it has to be refused."""
     try:
         document = from_json(line, allow_inf_nan=False)
     except ValueError:
         return None
-    return document if type(document) is dict and not _has_overflow(document) else None
+    return document if type(document) is dict else None
 
 
 def _has_overflow(document: dict[str, Any]) -> bool:
@@ -173,6 +191,40 @@ def _has_overflow(document: dict[str, Any]) -> bool:
     except OverflowError:
         return True
     return any(infinity in packed for infinity in _INFINITIES)
+
+
+def _with_floats(document: dict[str, Any], names: Container[str] | None) -> dict[str, Any] | None:
+    """Replace the integers over 64 bits among the members of these names by the nearest floats.
+
+    Args:
+        document: is not changed.
+        names: None for all but that of the id.
+
+    Returns:
+        The document itself if nothing is to be replaced; None if it has other numbers that do not
+        fit.
+    """
+    if not _has_overflow(document):
+        return document
+    replaced = document | {
+        name: float(value)
+        for name, value in document.items()
+        if type(value) is int
+        and not _MIN_INTEGER <= value <= _MAX_INTEGER
+        and (name != ID_FIELD if names is None else name in names)
+        and not mismatch(FieldType.FLOAT, value)
+    }
+    return None if _has_overflow(replaced) else replaced
+
+
+def _with_id(document: dict[str, Any], own_id: str) -> dict[str, Any]:
+    """Return the document with this id, which it has already, as a text or number, or lacks."""
+    found = document.get(ID_FIELD, own_id)
+    if type(found) is int:  # and not a bool
+        found = str(found)
+    if found != own_id:
+        raise BadRequestError("id", f"is {found!r} in the body and {own_id!r} in the address")
+    return {"id": own_id} | document | {"id": own_id}
 
 
 def _decode_with_reasons(line: bytes) -> dict[str, Any]:
@@ -225,7 +277,7 @@ def _finite(text: str) -> float:
 def _within_64_bits(text: str) -> int:
     # Every integer of 64 bits has at most twenty characters; int() refuses very long ones.
     value = int(text) if len(text) <= 20 else 2**64
-    if not -(2**63) <= value < 2**64:
+    if not _MIN_INTEGER <= value <= _MAX_INTEGER:
         raise ValueError(f"the integer {text[:40]}, which has more than 64 bits")
     return value
 

@@ -280,10 +280,10 @@ class Intake:
         elif not line or line.isspace():
             return
         elif len(line) >= _LONG_BYTES:
-            self._reading = number, line, parse_steps(line, limits)
+            self._reading = number, line, parse_steps(line, limits, self.definition.float_fields)
         else:
             try:
-                parsed = parse_document(line, limits)
+                parsed = parse_document(line, limits, self.definition.float_fields)
             except BadRequestError as error:
                 self.report.reject(number, f"{error.field} {error.reason}")
             else:

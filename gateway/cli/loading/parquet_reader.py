@@ -204,12 +204,29 @@ def _convertible_type(kind: Any) -> Any:
         return pa.time64("us")
     if is_a.is_duration(kind) and kind.unit == "ns":
         return pa.duration("us")
+    return _convertible_nested(kind) if is_a.is_nested(kind) else kind
+
+
+def _convertible_nested(kind: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    is_a = pa.types
     if is_a.is_struct(kind):
-        return pa.struct([field.with_type(_convertible_type(field.type)) for field in kind])
-    if is_a.is_list(kind) or is_a.is_large_list(kind):
-        make = pa.list_ if is_a.is_list(kind) else pa.large_list
-        return make(kind.value_field.with_type(_convertible_type(kind.value_type)))
+        return pa.struct([_convertible_field(field) for field in kind])
+    if is_a.is_map(kind):
+        return pa.map_(_convertible_field(kind.key_field), _convertible_field(kind.item_field))
+    if is_a.is_fixed_size_list(kind):
+        return pa.list_(_convertible_field(kind.value_field), kind.list_size)
+    if is_a.is_list(kind):
+        return pa.list_(_convertible_field(kind.value_field))
+    # Arrow converts a list view to no other list view.
+    if is_a.is_large_list(kind) or is_a.is_list_view(kind) or is_a.is_large_list_view(kind):
+        return pa.large_list(_convertible_field(kind.value_field))
     return kind
+
+
+def _convertible_field(field: Any) -> Any:
+    return field.with_type(_convertible_type(field.type))
 
 
 def _known_zone(name: str | None) -> str:
@@ -256,7 +273,7 @@ def _plain(value: Any) -> Any:
             return float(value)
         case bytes():
             raise TypeError("contains bytes, which JSON cannot represent")
-        case list():
+        case list() | tuple():  # a map is a list of pairs
             return [_plain(item) for item in value]
         case dict():
             return {key: _plain(item) for key, item in value.items()}

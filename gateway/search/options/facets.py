@@ -34,7 +34,6 @@ from hedgerow.gateway.shapes.facets import (
 )
 
 _MOST_EXACT: Final = 2**53  # whole numbers above it have no exact floating-point number
-_LARGEST: Final = 10**308
 _MOST_AT_ONCE: Final = 4_000  # values that are merged on the event loop, which takes some 2 ms
 NO_VALUES: Final = frozenset({FieldType.TEXT, FieldType.VECTOR})
 _ORDERED: Final = frozenset({FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE})
@@ -163,8 +162,11 @@ def bound_of(where: str, bound: Bound, kind: FieldType) -> Bound:
         raise BadRequestError(where, f"{bound!r} is not a number")
     if isinstance(bound, float) and not math.isfinite(bound):
         raise BadRequestError(where, f"{bound} is not a finite number")
-    if kind is FieldType.FLOAT and abs(bound) < _LARGEST:
-        return float(bound) + 0.0
+    if kind is FieldType.FLOAT:
+        try:
+            return float(bound) + 0.0
+        except OverflowError:
+            raise BadRequestError(where, f"{bound} does not fit in a float") from None
     whole = math.ceil(bound)
     if abs(whole) > _MOST_EXACT:
         raise BadRequestError(where, f"{bound} is beyond {_MOST_EXACT}, where ranges are not exact")

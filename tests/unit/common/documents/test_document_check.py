@@ -23,7 +23,11 @@ EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in SIMPLE_TYP
         ),
         ("keyword", ["", "a", ["a", "b"], 7, False], [[None], {"a": 1}, "\udc00"]),
         ("integer", [0, -1, 2**63 - 1, -(2**63)], [1.5, 1.0, "1", True, 2**63, [1]]),
-        ("float", [0, 1.5, -2, 1e300], ["1", True, float("nan"), float("inf"), 2**63, [1.0]]),
+        (
+            "float",
+            [0, 1.5, -2, 1e300, 2**63, -(2**63) - 1, 2**64, 10**308, -(10**308)],
+            ["1", True, float("nan"), float("inf"), 10**309, -(10**309), 10**4000, [1.0]],
+        ),
         ("boolean", [True, False], [0, 1, "true", [True]]),
         (
             "date",

@@ -41,6 +41,7 @@ class Shards:
         documents: id → shard, of those that the query finds.
         late: whether shard 1 does not answer.
         errors: raised by the next searches, instead of an answer.
+        errors_after: number of searches before → raised by the one after them.
         writers: called after each deletion, with the ids.
     """
 
@@ -48,6 +49,7 @@ class Shards:
         self.documents = {f"d{number:03}": number % 2 for number in range(count)}
         self.is_late = False
         self.errors: list[HedgerowError] = []
+        self.errors_after: dict[int, HedgerowError] = {}
         self.apply_errors: list[HedgerowError] = []
         self.warnings: tuple[str, ...] = ()
         self.queries: list[SearchQuery] = []
@@ -60,6 +62,8 @@ class Shards:
         await asyncio.sleep(self.search_s)
         if self.errors:
             raise self.errors.pop(0)
+        if (error := self.errors_after.get(len(self.queries) - 1)) is not None:
+            raise error
         found = [
             (one, shard) for one, shard in self.documents.items() if not (self.is_late and shard)
         ]
@@ -168,6 +172,18 @@ def test_time_that_is_up_is_said() -> None:
     shards.search_s = 1.0
     answer = run(shards, timeout_ms=2500)
     assert (answer.deleted, answer.complete, answer.reason) == (30, False, "the time is up")
+
+
+@pytest.mark.parametrize("num_before", [0, 1])
+def test_a_search_that_the_end_cuts_short_is_no_failure_of_shards(num_before: int) -> None:
+    """If no shard answers in the little time that is left, the time is up, as at any other end."""
+    shards = Shards(20)
+    shards.search_s = 1.0
+    coverage = InsufficientCoverageError("no shard has answered", make_result())
+    shards.errors_after = {num_before: coverage}
+    answer = run(shards, timeout_ms=1000 * num_before + 999)
+    assert (answer.deleted, answer.complete) == (10 * num_before, False)
+    assert answer.reason == "the time is up"
 
 
 def test_refusals_for_overload_are_waited_for() -> None:

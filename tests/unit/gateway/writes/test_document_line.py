@@ -1,6 +1,7 @@
 """Which lines are documents, and what a document may hold."""
 
 import json
+from collections.abc import Generator
 from typing import Any
 
 import msgpack
@@ -10,9 +11,19 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.gateway.writes.document_line import MAX_DEPTH, parse_document, parse_steps
+from hedgerow.gateway.writes.document_line import MAX_DEPTH, Parsed, parse_document, parse_steps
 
 LIMITS = LimitSettings()
+
+
+def run(steps: Generator[None, None, Parsed]) -> Parsed:
+    """What all steps together return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            parsed: Parsed = end.value
+            return parsed
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,43 @@ def test_an_accepted_document_survives(document: dict[str, Any], is_spaced: bool
     assert json.loads(parsed.body) == document
     assert len(parsed.body) <= len(line.encode())
     msgpack.packb(parsed.document)
+
+
+@given(st.integers(2**64, 10**308) | st.integers(-(10**308), -(2**63) - 1), st.booleans())
+def test_a_field_of_floats_holds_integers_as_large_as_floats(number: int, is_put: bool) -> None:
+    """It becomes the nearest float; what is kept can be packed, and is what is found again."""
+    line = b'{"id":"a","n":%d,"x":%d}' % (7, number)
+    if is_put:
+        line = run(parse_steps(line, LIMITS, own_id="a")).body
+    parsed = parse_document(line, LIMITS, floats=["x"])
+    assert parsed.document == json.loads(parsed.body) == {"id": "a", "n": 7, "x": float(number)}
+    msgpack.packb(parsed.document)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"x":{}'.format("9" * 400),
+        '"x":-{}'.format("9" * 400),
+        f'"n":{2**64}',
+        f'"x":[{2**64}]',
+        f'"x":{2**64},"n":{{"x":{2**64}}}',
+    ],
+)
+def test_an_integer_that_no_field_of_floats_holds_is_refused(members: str) -> None:
+    """It is beyond all floats, in another field, or nested."""
+    line = b'{"id":"a",%b}' % members.encode()
+    with pytest.raises(BadRequestError, match="which has more than 64 bits"):
+        parse_document(line, LIMITS, floats=["x"])
+    with pytest.raises(BadRequestError, match="which has more than 64 bits"):
+        parse_document(run(parse_steps(line, LIMITS, own_id="a")).body, LIMITS, floats=["x"])
+
+
+@pytest.mark.parametrize("own_id", [None, "1" + "0" * 20])
+def test_an_id_is_no_float(own_id: str | None) -> None:
+    """Not even if there is a field of that name: its digits would change."""
+    with pytest.raises(BadRequestError, match="which has more than 64 bits"):
+        run(parse_steps(b'{"id":1%b}' % (b"0" * 20), LIMITS, own_id=own_id))
 
 
 def test_nesting_up_to_the_limit() -> None:

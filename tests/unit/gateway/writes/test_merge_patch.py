@@ -97,6 +97,16 @@ def test_changes_that_no_document_can_have_are_refused(body: bytes, reason: str)
     assert refused.value.field in {"the body", "id"}
 
 
+def test_a_field_of_floats_is_changed_to_an_integer_as_large_as_a_float() -> None:
+    """As in a document that is written; in another field, it is refused."""
+    body = b'{"a": 123456789012345678901234567890}'
+    assert parse_changes(body, LimitSettings(), floats=["a"]) == {
+        "a": 123456789012345678901234567890.0
+    }
+    with pytest.raises(BadRequestError, match="64 bits"):
+        parse_changes(body, LimitSettings(), floats=["b"])
+
+
 def test_changes_are_read_as_they_are() -> None:
     """Nulls and nested values are kept for the merge."""
     changes = parse_changes(b'{"a": null, "b": {"c": [1, null]}}', LimitSettings())

@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.layouts.apart import Turn
@@ -52,6 +54,21 @@ def test_the_only_worker_of_a_machine_does_it_at_once(live: list[Heartbeat]) -> 
     """There is no other worker whose searches it could delay."""
     turn = Turn.of("w0", live, 1, lambda: 1.0)
     assert (turn.begins_after_s, turn.ends_after_s) == (0.0, 0.0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.sampled_from("ab"), st.integers(-(10**9), 10**9))),
+    st.integers(1, 300),
+    st.floats(0.0, 1.0),
+)
+def test_heartbeats_of_dead_workers_delay_no_split(
+    taken_for_live: list[tuple[int, str, int]], on_host: int, drawn: float
+) -> None:
+    """After a clock was set back, they count as live ones: a turn is as long as with live ones."""
+    live = [Heartbeat(f"w{one}", 1, host, [0], "1", at, at) for one, host, at in taken_for_live]
+    turn = Turn.of("w0", live, on_host, lambda: drawn)
+    assert 0.0 <= turn.begins_after_s <= 8 * BEGIN_EACH_S
+    assert 0.0 <= turn.ends_after_s <= 8 * END_EACH_S
 
 
 def test_a_split_does_not_wait_for_long_on_a_machine_with_many_workers() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,47 @@ def test_times_to_the_nanosecond_are_read_to_the_microsecond(tmp_path: Path) -> 
         (2, {"id": "b", "at": "2020-01-02T03:04:05+00:00", "all": []}),
         (3, {"id": "c", "zoned": "2020-01-02T03:04:05+00:00", "part": {"t": None, "n": 2}}),
     ]
+
+
+def test_times_to_the_nanosecond_are_read_wherever_they_are(tmp_path: Path) -> None:
+    """In a list of any kind, in a map, and in such values within one another."""
+    pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ns, exact = 1_577_934_245_123_456_789, "2020-01-02T03:04:05.123456+00:00"
+    time = pa.timestamp("ns")
+    pair = pa.list_(time, 2)
+    columns = {
+        "large": ([ns], pa.large_list(time), [exact]),
+        "view": ([ns], pa.list_view(time), [exact]),
+        "large_view": ([ns, None], pa.large_list_view(time), [exact, None]),
+        "pair": ([ns, None], pair, [exact, None]),
+        "map": ([("a", ns)], pa.map_(pa.string(), time), [["a", exact]]),
+        "by_time": ([(ns, 7)], pa.map_(time, pa.int32()), [[exact, 7]]),
+        "took": ([1_500_000_001], pa.list_(pa.duration("ns"), 1), ["PT1.5S"]),
+        "deep": (
+            [{"m": [("a", [ns, ns])]}],
+            pa.list_(pa.struct([("m", pa.map_(pa.string(), pair))]), 1),
+            [{"m": [["a", [exact, exact]]]}],
+        ),
+    }
+    path = tmp_path / "times.parquet"
+    table = {name: pa.array([value, None], kind) for name, (value, kind, _) in columns.items()}
+    parquet.write_table(pa.table({"id": ["a", "b"], **table}), path)
+    shown = {name: one for name, (_, _, one) in columns.items()}
+    assert read(path) == [(1, {"id": "a", **shown}), (2, {"id": "b"})]
+
+
+def test_the_values_of_a_map_are_those_of_a_column(tmp_path: Path) -> None:
+    """A decimal is a number, and bytes, which JSON cannot represent, reject the row."""
+    pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "maps.parquet"
+    numbers = pa.array([[("a", Decimal("1.5"))], None], pa.map_(pa.string(), pa.decimal128(3, 1)))
+    raw = pa.array([None, [("a", b"x")]], pa.map_(pa.string(), pa.binary()))
+    parquet.write_table(pa.table({"id": ["a", "b"], "numbers": numbers, "raw": raw}), path)
+    first, second = read(path)
+    assert first == (1, {"id": "a", "numbers": [["a", 1.5]]})
+    assert "contains bytes" in second[-1]
 
 
 def test_a_row_of_parquet_that_python_cannot_hold_keeps_no_other_out(tmp_path: Path) -> None:
