@@ -53,7 +53,7 @@ async def beat(control: RedisClient, prefix: str, worker: str, age_s: float) -> 
 async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Exit 0 for a fresh heartbeat; 1 with the reason for a stale one, one of the future and none."""
+    """Exit 0 for a fresh heartbeat; 1 with the reason for a stale one, a future one and none."""
     control = await connect(RedisSettings(url=redis_server.url))
     try:
         await beat(control, key_prefix, "fresh", age_s=0)
