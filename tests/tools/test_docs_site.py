@@ -1,5 +1,6 @@
 """The site that Sphinx makes of docs/: whole, without broken links, readable offline."""
 
+import html
 import importlib.util
 import os
 import re
@@ -86,10 +87,13 @@ def test_nothing_comes_from_the_network(site: Path) -> None:
 
 
 def test_every_page_of_the_folder_is_on_the_site(site: Path) -> None:
-    """Each Markdown file is a page, and the first one has README.md's content."""
+    """Each Markdown file is a page with its title, and the first one has README.md's content."""
     docs = ROOT / "docs"
     for source in docs.rglob("*.md"):
-        assert (site / source.relative_to(docs).with_suffix(".html")).exists(), source.name
+        page = (site / source.relative_to(docs).with_suffix(".html")).read_text(encoding="utf-8")
+        title = re.match(r"# (.+)", source.read_text(encoding="utf-8"))  # none if it is elsewhere
+        shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+        assert title is None or title[1].replace("`", "") in shown, source.name
     first = (site / "index.html").read_text(encoding="utf-8")
     headings = re.findall(
         r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
