@@ -4,7 +4,9 @@
 
 Exits with 0 if the worker's heartbeat in Redis is fresh, otherwise with 1 and the reason on stderr.
 Gateways use the same criterion, so a worker is healthy exactly when they send it requests; a
-process that has lost Redis, or whose loop is stuck, is not.
+process that has lost Redis, or whose loop is stuck, is not. After the clock of the Redis server was
+set back by up to a minute, such a process may count as healthy for so much longer: gateways see
+that its heartbeat stays the same, which a single look does not.
 
 With `--complete`, the worker must also serve all of its shards: a rolling restart goes on to the
 next worker when this one no longer needs its replicas.
@@ -12,6 +14,7 @@ next worker when this one no longer needs its replicas.
 
 import asyncio
 import sys
+from typing import Final
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.placement.document import Placement
@@ -20,6 +23,9 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.state.layout import current_keys
 from hedgerow.common.wire.heartbeat import Heartbeat
+
+# A live worker is ahead for less than that after the server's clock was set back.
+_MOST_AHEAD_S: Final = 60.0
 
 
 async def unhealthy_because(
@@ -54,6 +60,8 @@ async def unhealthy_because(
     age_s = int(seconds) + int(microseconds) / 1e6 - heartbeat.beat_at_ms / 1000
     if age_s >= settings.worker.heartbeat_expiry_s:
         return f"its last heartbeat is {age_s:.1f} s old"
+    if age_s < -_MOST_AHEAD_S:
+        return f"its last heartbeat is {-age_s:.1f} s ahead of the Redis server"
     if is_complete and (missing := unserved(heartbeat, placed)):
         return f"it does not serve shards {', '.join(map(str, missing))} yet"
     return None

@@ -1,8 +1,10 @@
 """A file that tells for how long a worker's last heartbeat is fresh, for a cheap health check.
 
 Its modification time is the time until which the heartbeat counts for gateways. So the check is
-whether that time is over, which a shell finds out by itself: an interpreter that asks Redis takes
-half a second of CPU.
+whether that time is to come, which a shell finds out by itself: an interpreter that asks Redis
+takes half a second of CPU. A time that is further off than a heartbeat is fresh must not count: if
+the clock is set back, the file of a process that hangs would be fresh until the clock has caught
+up. That of a process that sends heartbeats is right again after the next one.
 """
 
 import os

@@ -53,11 +53,12 @@ async def beat(control: RedisClient, prefix: str, worker: str, age_s: float) -> 
 async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Exit 0 for a fresh heartbeat; 1 with the reason for a stale one and for none at all."""
+    """Exit 0 for a fresh heartbeat; 1 and why for a stale one, one of the future, and none."""
     control = await connect(RedisSettings(url=redis_server.url))
     try:
         await beat(control, key_prefix, "fresh", age_s=0)
         await beat(control, key_prefix, "stale", age_s=40)
+        await beat(control, key_prefix, "ahead", age_s=-3600)
     finally:
         await control.close()
 
@@ -67,6 +68,8 @@ async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
     told = re.search(r"([\d.]+) s old", stale.stderr)
     assert told is not None
     assert 40 <= float(told[1]) < 60  # the check itself takes a while
+    ahead = check(redis_server.url, key_prefix, "ahead")
+    assert (ahead.returncode, "s ahead of the Redis server" in ahead.stderr) == (1, True)
     absent = check(redis_server.url, key_prefix, "absent")
     assert (absent.returncode, "no heartbeat" in absent.stderr) == (1, True)
 
@@ -112,7 +115,7 @@ async def test_containers_ask_a_file_for_how_long_the_heartbeat_is_fresh(
 ) -> None:
     """The check of compose.yaml passes while a worker is live: not when it, or Redis, stands still.
 
-    Nor when there is no file yet.
+    Nor when there is no file yet, or the clock is set back while the worker stands still.
     """
     text = (ROOT / name).read_text(encoding="utf-8")
     path = re.search(r"HEDGEROW_WORKER__HEALTH_FILE: (\S+)", text)
@@ -136,3 +139,11 @@ async def test_containers_ask_a_file_for_how_long_the_heartbeat_is_fresh(
             await until(lambda: not is_healthy(), what="its heartbeat is old")
             stand_still(signal.SIGCONT)
             await until(is_healthy, what="the worker is healthy again")
+        # As after the clock was set back by an hour.
+        in_an_hour = time.time() + 3600
+        cluster.signal(0, signal.SIGSTOP)
+        await until(lambda: not is_healthy(), what="its heartbeat is old")
+        os.utime(file, (in_an_hour, in_an_hour))
+        assert not is_healthy()
+        cluster.signal(0, signal.SIGCONT)
+        await until(is_healthy, what="the next heartbeat counts")
