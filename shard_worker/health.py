@@ -61,9 +61,7 @@ async def unhealthy_because(
     if age_s >= settings.worker.heartbeat_expiry_s:
         return f"its last heartbeat is {age_s:.1f} s old"
     if age_s < -_MOST_AHEAD_S:
-        return (
-            f"its last heartbeat is {-age_s:.1f} s ahead of the Redis server, whose clock was set"
-        )
+        return f"its last heartbeat is {-age_s:.1f} s ahead of the Redis server"
     if is_complete and (missing := unserved(heartbeat, placed)):
         return f"it does not serve shards {', '.join(map(str, missing))} yet"
     return None

@@ -19,10 +19,12 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.state.batched import batched
 
 EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
 VERSION_BYTES = 16
+_ASKED_AT_ONCE = 700  # labels and versions, which take some 2 ms of CPU
 _CLAIM_MS = 10_000  # many times the time of a sum
 # Not SET with GET: redis-py makes a bool of any reply to SET. A claim that has more left than it
 # had at first was made before the server's clock was set back, and does not count.
@@ -91,23 +93,24 @@ class StatisticsStore:
         self._keys = keys
 
     async def status(self, uids: Iterable[str], num_shards: int) -> dict[str, StatisticsStatus]:
-        """The labels and versions of these collections' statistics, in one round trip."""
-        asked = list(uids)
+        """The labels and versions of these collections' statistics.
+
+        There is a round trip for every few collections, so that many do not hold the event loop up.
+        """
         fields = [_LABEL + str(shard).encode() for shard in range(num_shards)]
-        commands: list[Command] = []
-        for uid in asked:
-            commands += [
-                ("HMGET", self._keys.shard_statistics(uid), *fields),
-                ("GETRANGE", self._keys.statistics(uid), 0, VERSION_BYTES - 1),
-            ]
-        replies = await self._control.pipeline(commands)
-        return {
-            uid: StatisticsStatus(
-                {shard: label.decode() for shard, label in enumerate(labels) if label is not None},
-                version,
-            )
-            for uid, labels, version in zip(asked, replies[::2], replies[1::2], strict=True)
-        }
+        found: dict[str, StatisticsStatus] = {}
+        for some in batched(uids, max(1, _ASKED_AT_ONCE // (num_shards + 1))):
+            commands: list[Command] = []
+            for uid in some:
+                commands += [
+                    ("HMGET", self._keys.shard_statistics(uid), *fields),
+                    ("GETRANGE", self._keys.statistics(uid), 0, VERSION_BYTES - 1),
+                ]
+            replies = await self._control.pipeline(commands)
+            for uid, labels, version in zip(some, replies[::2], replies[1::2], strict=True):
+                known = {at: one.decode() for at, one in enumerate(labels) if one is not None}
+                found[uid] = StatisticsStatus(known, version)
+        return found
 
     async def put_shard(
         self, uid: str, shard: int, label: str, statistics: bytes, entry_id: str

@@ -1,6 +1,6 @@
 """The HTTP application."""
 
-from functools import cache, partial
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -78,7 +78,7 @@ def create_routed_app(
         *batch_routes(gateway, settings, batch).routes,
         *all_other_routes(gateway, settings, access or AccessControl(settings)),
     ]
-    describe = cache(partial(describe_interface, routes, (body, batch.body)))
+    describe = partial(describe_interface, routes, (body, batch.body))
     return make_app(routes, docs_routes(describe))
 
 

@@ -99,8 +99,11 @@ class Optimiser:
         for known in (self._attempts, self._done):
             for key in known.keys() - held:
                 del known[key]
+        wanted_ever = {uid for uid, one in status.items() if one.wanted_at_ms}
         for shard, state in states.items():
             for report in state.collections:
+                if report.uid not in wanted_ever:
+                    continue
                 key, wanted = (state.replica_id, report.uid), status[report.uid]
                 if not wanted.is_waiting(state.replica_id):
                     continue

@@ -20,6 +20,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.batched import batched
 from hedgerow.common.state.summaries import Stamped, is_claim, is_of, stamp_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
@@ -31,6 +32,7 @@ QUIET_S: Final = 1.0  # a collection that was not written to for this time may s
 CLAIM_S: Final = 30.0  # a claim that is older is of a worker that has died
 APPLIED_WITHIN_S: Final = 1.0
 _POLL_S: Final = 0.02
+_LOOKED_AT_ONCE: Final = 1000  # what is compared in one turn of the event loop, in 1 or 2 ms
 # After a failover, replicas may have applied entries that the log lacks until they restore them.
 SETTLED_AFTER_S: Final = 10.0
 # How many times as long as a summary took no other is made: a twentieth of a core is used at most.
@@ -91,6 +93,8 @@ class Seen(NamedTuple):
 
     def now(self, changes: int, stamp: bytes, now: float) -> "Seen":
         """What is seen now."""
+        if self.changes == changes and self.stamp == stamp:
+            return self
         return Seen(
             changes,
             self.changed_at if self.changes == changes else now,
@@ -164,7 +168,10 @@ class SummaryMaker:
         identity = await self._store.identity()
         await self._look(states, identity)
         now = self._now()
-        due = [key for key, seen in self._seen.items() if is_due(seen, identity, now)]
+        due: list[tuple[int, str]] = []
+        for some in batched(self._seen.items(), _LOOKED_AT_ONCE):
+            await asyncio.sleep(0)
+            due += [key for key, seen in some if is_due(seen, identity, now)]
         for key in sorted(due, key=lambda key: self._seen[key].stamped_at):
             if self._now() < self._rests_until:
                 return
@@ -178,13 +185,17 @@ class SummaryMaker:
         """See what has changed; stamps of what has not are read now and then."""
         held: dict[str, dict[int, int]] = {}
         for shard, state in states.items():
+            await asyncio.sleep(0)
             for report in state.collections:
                 held.setdefault(report.uid, {})[shard] = report.changes
         before, now = self._seen, self._now()
         is_full = now - self._looked_at >= LOOK_S
         self._looked_at = now if is_full else self._looked_at
-        self._seen = {}
+        self._seen, turn_ends_at = {}, 0
         for uid, changes in held.items():
+            if len(self._seen) >= turn_ends_at:
+                await asyncio.sleep(0)
+                turn_ends_at = len(self._seen) + _LOOKED_AT_ONCE
             known = {shard: before.get((shard, uid), Seen(-1, now, b"", now)) for shard in changes}
             asked = [
                 shard

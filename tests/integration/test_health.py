@@ -53,7 +53,7 @@ async def beat(control: RedisClient, prefix: str, worker: str, age_s: float) -> 
 async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Exit 0 for a fresh heartbeat; 1 with the reason for a stale one, a future one and none."""
+    """Exit 0 for a fresh heartbeat; 1 and why for a stale one, one of the future, and none."""
     control = await connect(RedisSettings(url=redis_server.url))
     try:
         await beat(control, key_prefix, "fresh", age_s=0)
@@ -142,6 +142,7 @@ async def test_containers_ask_a_file_for_how_long_the_heartbeat_is_fresh(
         # As after the clock was set back by an hour.
         in_an_hour = time.time() + 3600
         cluster.signal(0, signal.SIGSTOP)
+        await until(lambda: not is_healthy(), what="its heartbeat is old")
         os.utime(file, (in_an_hour, in_an_hour))
         assert not is_healthy()
         cluster.signal(0, signal.SIGCONT)

@@ -1,5 +1,6 @@
 """The page at `/docs`, which shows `/openapi.json`; all that it loads comes from this gateway."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ from starlette.routing import Route
 
 from hedgerow.gateway.http import docs
 from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.views.shared_run import SharedRun
 
 SCRIPT: Final = "openapi-explorer.min.js"
 LICENCES: Final = "LICENCES.txt"
@@ -44,7 +46,7 @@ def docs_routes(describe: Callable[[], dict[str, Any]]) -> list[Route]:
     """Make the routes of the page, its script, the script's licences, and `/openapi.json`.
 
     Args:
-        describe: describes the interface as an OpenAPI document.
+        describe: describes the interface as an OpenAPI document; called once, by a thread.
     """
 
     async def page(_request: Request) -> Response:
@@ -56,9 +58,20 @@ def docs_routes(describe: Callable[[], dict[str, Any]]) -> list[Route]:
     async def licences(_request: Request) -> Response:
         return FileResponse(_FOLDER / LICENCES, media_type="text/plain", headers=_HEADERS)
 
+    described: list[dict[str, Any]] = []
+
+    async def describe_aside() -> None:
+        if not described:
+            described.append(await asyncio.to_thread(describe))
+
+    # It takes some 50 ms of CPU, which searches must not wait for.
+    first = SharedRun(describe_aside)
+
     async def document(request: Request) -> Response:
+        if not described:
+            await first.result()
         root = request.scope.get("root_path")  # where another application has this one
-        return json_response(describe() | ({"servers": [{"url": root}]} if root else {}))
+        return json_response(described[0] | ({"servers": [{"url": root}]} if root else {}))
 
     return [
         Route("/openapi.json", document),

@@ -1,14 +1,19 @@
 """`/docs` shows the interface in a browser, and nothing of it comes from another host."""
 
+import asyncio
 import re
+import threading
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
+from hedgerow.gateway.http.routes.docs_routes import docs_routes
 from tests.support.fake_gateway import FakeGateway
 
 BASE = "http://127.0.0.1:8080"
@@ -99,3 +104,25 @@ async def test_the_viewer_asks_no_other_host_and_brings_its_licences(
     for package in (f"openapi-explorer {version[1]} (Apache-2.0)", "lit-html ", "marked "):
         assert package in licences
     assert len(script) < 1_000_000
+
+
+async def test_the_interface_is_described_once_and_beside_the_event_loop() -> None:
+    """Describing it takes long; meanwhile other requests are answered, and later ones are short."""
+    begun, goes_on, calls = asyncio.Event(), threading.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def describe() -> dict[str, Any]:
+        loop.call_soon_threadsafe(begun.set)
+        calls.append(goes_on.wait(10))
+        return {"openapi": "3.1.0"}
+
+    app = Starlette(routes=docs_routes(describe))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE)
+    described = [asyncio.create_task(client.get("/openapi.json")) for _ in range(3)]
+    await begun.wait()
+    assert (await client.get("/docs")).status_code == 200
+    goes_on.set()
+    answers = [(await one).json() for one in described]
+    answers.append((await client.get("/openapi.json")).json())
+    assert answers == [{"openapi": "3.1.0"}] * 4
+    assert calls == [True]
