@@ -16,7 +16,7 @@ Measured on {date}, on {machine}; load average over 5 minutes at the start: {loa
 median of the rounds. Gateway and load share a process unless a row says otherwise, so the gateway's
 figures include the cost of the load. Latencies of the open loop count from when a query was due.
 Search in [other engines](search-bench.md) is measured by `make bench-search`, as is each
-[option of a search](search.md#what-it-costs), with it and without (`OPTIONS=1`: only that);
+[option of a search](facets.md#what-it-costs), with it and without (`OPTIONS=1`: only that);
 `gateway up` with [more callers than it can answer](overload.md) by `make bench-crowd`;
 one key beside [another key's overload](overload.md#keys-and-fair-shares) by `make bench-keys`;
 and [what people would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table,

@@ -145,7 +145,7 @@ class AccessControl:
         return verdict is _KNOWN or (verdict is _UNKNOWN and not self.is_open)
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-        """The part of the status about access, as docs/http.md describes it.
+        """The part of the status about access, as docs/http-status.md describes it.
 
         Args:
             searches: name of a caller → what admission control knows of its searches.

@@ -136,7 +136,7 @@ class KeyRing:
         return found
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]], wall: float) -> list[Any]:
-        """The part of the status about each key, as docs/http.md describes it.
+        """The part of the status about each key, as docs/http-status.md describes it.
 
         Args:
             searches: name → its searches `in_flight`, and `refused` for its share.

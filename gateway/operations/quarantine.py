@@ -62,7 +62,7 @@ class QuarantineAdmin:
         return Quarantine(self._settings.quarantine_after, self._settings.quarantine_expiry_s)
 
     async def list(self) -> list[dict[str, Any]]:
-        """List the queries, latest kill last; docs/http.md describes an entry."""
+        """List the queries, latest kill last; docs/http-operation.md describes an entry."""
         return [_as_json(entry) for entry in await self._entries()]
 
 

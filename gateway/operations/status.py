@@ -1,4 +1,4 @@
-"""Makes the state of the cluster as JSON; docs/http.md describes it."""
+"""Makes the state of the cluster as JSON; docs/http-status.md describes it."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -22,7 +22,7 @@ class AdmissionSnapshot:
     forecast_ms: list[float]
 
     def to_json(self) -> dict[str, Any]:
-        """The form in the status; docs/http.md describes it."""
+        """The form in the status; docs/http-status.md describes it."""
         return {
             "enabled": self.is_enabled,
             "limit": self.limit,

@@ -4,5 +4,5 @@ from msgspec import Meta
 
 
 def doc(text: str) -> Meta:
-    """Describe a member, for /openapi.json and the tables of docs/http.md."""
+    """Describe a member, for /openapi.json and the tables of docs/http*.md."""
     return Meta(description=text)

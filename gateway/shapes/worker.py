@@ -62,7 +62,7 @@ class Lanes(msgspec.Struct, frozen=True, kw_only=True):
     reading: Annotated[ThreadLane, doc("Reading of stored documents.")] = ThreadLane(
         capacity=0, busy=0, lost=0, waiting=0, late=0
     )
-    thread: Annotated[ThreadLane, doc("enrich.")]
+    thread: Annotated[ThreadLane, doc("Calls of `enrich`.")]
     indexer: Annotated[ScorerLane, doc("The process that applies writes.")]
     loop: Annotated[LoopLoad, doc("The event loop.")]
 

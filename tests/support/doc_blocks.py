@@ -18,6 +18,11 @@ def blocks(document: Path) -> dict[str, str]:
     return {match["name"]: match["text"].strip() for match in found}
 
 
+def without(text: str) -> str:
+    """Return a document's text without its blocks."""
+    return _BLOCK.sub("", text)
+
+
 def write(document: Path, texts: Mapping[str, str]) -> None:
     """Replace the text of these blocks; all else in the document stays.
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the HTTP interface, which the client and docs/http.md are held to.
+"""The OpenAPI document of the HTTP interface, which the client and docs/http*.md are held to.
 
 `python -m tests.support.openapi` prints it.
 """

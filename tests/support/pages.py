@@ -23,3 +23,8 @@ def blocks_of(page: str) -> list[Block]:
         Block(found[1], found[2], text.count("\n", 0, found.start()) + 1)
         for found in _FENCE.finditer(text)
     ]
+
+
+def http_pages() -> list[Path]:
+    """The pages of the HTTP interface, the entry first."""
+    return sorted(DOCS.glob("http*.md"), key=lambda page: (page.stem != "http", page.name))

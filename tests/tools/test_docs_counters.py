@@ -1,4 +1,4 @@
-"""docs/watching.md and docs/http.md list the counters that the code has, and no others."""
+"""docs/watching.md and docs/http-connections.md list the counters of the code, and no others."""
 
 import ast
 import re
@@ -66,8 +66,8 @@ def documented() -> list[tuple[str, str]]:
     watching = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
     section = watching.partition("\n## Counters\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (gateway|worker) \| \S", section, re.MULTILINE)
-    http = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
-    table = http.partition("\n| counter | counts |\n")[2].partition("\n\n")[0]
+    connections = (ROOT / "docs" / "http-connections.md").read_text(encoding="utf-8")
+    table = connections.partition("\n| counter | counts |\n")[2].partition("\n\n")[0]
     return rows + [(name, "gateway") for name in re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)]
 
 

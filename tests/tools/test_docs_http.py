@@ -1,4 +1,4 @@
-"""docs/http.md against the OpenAPI schema.
+"""The pages of the HTTP interface, docs/http*.md, against the OpenAPI schema.
 
 `python -m tests.tools.test_docs_http` writes the tables again after the API has changed.
 """
@@ -6,18 +6,14 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import pytest
 
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.request_admission import RequestAdmission
-from hedgerow.gateway.http import openapi
-from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX
-from hedgerow.gateway.http.requests.rights import RIGHTS
 from hedgerow.gateway.policies.admission import CAUSES
 from hedgerow.gateway.search.batch_body import batch_shapes
 from hedgerow.gateway.search.search_body import search_body
@@ -28,150 +24,90 @@ from hedgerow.gateway.shapes.collection import CollectionBody, CurveAnswer, Load
 from hedgerow.gateway.shapes.problem import Cause, Problem
 from tests.support import doc_blocks
 from tests.support.openapi import OPENAPI
+from tests.support.pages import DOCS, http_pages
 from tests.support.shapes import check_shape
+from tests.tools.support.http_tables import (
+    BY_GUARD,
+    SECTIONS,
+    SHOWN_IN,
+    STATUS,
+    render,
+    routes,
+    schema,
+    section_of,
+)
+from tests.tools.support.settings_named import unknown_settings
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
-BY_GUARD = {str(status) for status in openapi.BY_GUARD}  # of every route, and said once
-BOUNDS = {
-    "minimum": "≥ {}",
-    "exclusiveMinimum": "> {}",
-    "maximum": "≤ {}",
-    "maxLength": "at most {} characters",
-}
-TABLES = {
-    "search body": "SearchBody",
-    "search answer": "SearchAnswer",
-    "definition": "CollectionBody",
-    "patch": "CollectionPatch",
-    "collection": "CollectionAnswer",
-    "delete by query": "DeleteByQueryBody",
-    "delete by query answer": "DeleteByQueryAnswer",
-    "expiry": "ExpiryBody",
-    "expiry answer": "ExpiryAnswer",
-    "synonyms": "SynonymsBody",
-    "synonyms answer": "SynonymsAnswer",
-    "alias": "AliasBody",
-    "alias changes": "AliasChanges",
-    "aliases answer": "AliasesAnswer",
-    "curve answer": "CurveAnswer",
-    "load answer": "LoadAnswer",
-    "status": "StatusAnswer",
-    "breaker": "BreakerBody",
-    "snapshot answer": "SnapshotAnswer",
-    "optimise answer": "OptimiseAnswer",
-    "reload answer": "ReloadAnswer",
-    "quarantine answer": "QuarantineAnswer",
-    "placement answer": "PlacementAnswer",
-    "split answer": "SplitAnswer",
-    "reindex": "ReindexBody",
-    "reindex answer": "ReindexAnswer",
-    "rebalance answer": "RebalanceAnswer",
-    "history answer": "LiveHistory",
-}
+ENTRY = DOCS / "http.md"  # has the routes, the statuses and the problems
 
 
-def resolve(part: dict[str, Any]) -> dict[str, Any]:
-    """Resolve a reference to its shape."""
-    if "$ref" in part:
-        found: dict[str, Any] = OPENAPI["components"]["schemas"][part["$ref"].split("/")[-1]]
-        return {**found, **{key: value for key, value in part.items() if key != "$ref"}}
-    return part
-
-
-def type_of(part: dict[str, Any]) -> str:
-    """Name a member's type and bounds."""
-    part = resolve(part)
-    if "anyOf" in part:
-        return " or ".join(type_of(one) for one in part["anyOf"])
-    if "enum" in part:
-        return " or ".join(f"`{json.dumps(value)}`" for value in part["enum"])
-    kind = {"array": "list"}.get(part["type"], part["type"])
-    if kind == "list" and "anyOf" in resolve(part["items"]):
-        kind = f"list of {type_of(part['items'])}"
-    elif kind == "list" and resolve(part["items"])["type"] != "object":
-        is_noun = "enum" not in resolve(part["items"]) and "items" not in resolve(part["items"])
-        plural = "s" if is_noun else ""
-        kind = f"list of {type_of(part['items'])}{plural}"
-    elif kind == "list":
-        kind = "list of objects"
-    elif isinstance(part.get("additionalProperties"), dict):
-        kind = f"object of {type_of(part['additionalProperties'])}"
-    bounds = [text.format(f"{part[name]:g}") for name, text in BOUNDS.items() if name in part]
-    return ", ".join([kind, *bounds])
-
-
-def members(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yield name, type, default and meaning of each member, nested ones with dotted names."""
-    required = part.get("required", [])
-    for name, member in part["properties"].items():
-        inner = resolve(member)
-        default = f"`{json.dumps(inner['default'])}`" if "default" in inner else ""
-        if name in required and not prefix:
-            default = "required"
-        yield f"`{prefix}{name}`", type_of(member), default, inner.get("description", "")
-        choices = [resolve(one) for one in inner.get("anyOf", [inner])]
-        for choice in choices:
-            named = choice.get("additionalProperties")
-            by_name = named if isinstance(named, dict) else choice
-            item = resolve(choice.get("items", by_name))
-            if "properties" in item:
-                end = "[]." if "items" in choice else "." if by_name is choice else ".*."
-                yield from members(item, f"{prefix}{name}{end}")
-
-
-def right_of(method: str, path: str) -> str:
-    """The right that a route demands, whose own path may say what a parameter is."""
-    found = {(one, re.sub(r":\w+}", "}", own)): right for (one, own), right in RIGHTS.items()}
-    return found[method, path] or ""
-
-
-def routes() -> Iterator[tuple[str, str, str, str, str, str]]:
-    """Yield method, path, meaning, right, status and problems of each route."""
-    for path, operations in OPENAPI["paths"].items():
-        for method, operation in operations.items():
-            statuses = operation["responses"]
-            done = [status for status in statuses if status.startswith("2")]
-            problems = sorted(set(statuses) - set(done) - BY_GUARD)
-            yield (
-                f"`{method.upper()}`",
-                f"`{path}`",
-                operation["summary"],
-                right_of(method.upper(), path),
-                ", ".join(done),
-                ", ".join(problems),
-            )
-
-
-def render() -> dict[str, str]:
-    """All blocks, as the document must have them."""
-    texts = {
-        "routes": doc_blocks.table(
-            ("method", "path", "what it does", "right", "done", "problems"), list(routes())
-        ),
-        "problems": doc_blocks.table(
-            ("type", "title"),
-            [(f"`{TYPE_PREFIX}{slug}`", title) for slug, title in TITLES.items()],
-        ),
-    }
-    for name, model in TABLES.items():
-        rows = list(members(OPENAPI["components"]["schemas"][model]))
-        if "answer" in name or name in {"collection", "status"}:
-            texts[name] = doc_blocks.table(
-                ("member", "type", "meaning"), [(row[0], row[1], row[3]) for row in rows]
-            )
-        else:
-            texts[name] = doc_blocks.table(("member", "type", "default", "meaning"), rows)
-    return texts
+def written() -> dict[str, str]:
+    """The blocks of all pages, none of which has one of another."""
+    found: dict[str, str] = {}
+    for page in http_pages():
+        own = doc_blocks.blocks(page)
+        assert not own.keys() & found.keys(), page
+        found |= own
+    return found
 
 
 def test_the_tables_are_those_of_the_api() -> None:
-    """Each route, member, default, bound and type of problem stands in the document as it is."""
-    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
+    """Each route, member, default, bound and type of problem stands on its page as it is."""
+    assert written() == render(), f"write it again: python -m {__name__}"
+
+
+def test_each_member_of_the_status_is_in_one_of_its_tables() -> None:
+    """The tables of the status have all of its members, each once."""
+    parts = [part for parts in STATUS.values() for part in parts]
+    assert sorted(parts) == sorted(schema("StatusAnswer")["properties"])
+
+
+def test_a_shape_is_shown_in_the_table_that_others_refer_to() -> None:
+    """Where a table refers to another one for some members, that one has these members."""
+    for title, (table, _) in SHOWN_IN.items():
+        for member in schema(title)["properties"]:
+            assert re.search(rf"^\| `[^`]+\.{member}` \|", render()[table], re.MULTILINE), title
+
+
+def test_each_route_is_explained_in_the_section_that_the_table_links() -> None:
+    """What people wrote there names the route's path, and no section is left without a route."""
+    linked = {section_of(path) for path in OPENAPI["paths"]}
+    assert linked == set(SECTIONS.values())
+    for path in OPENAPI["paths"]:
+        page, _, anchor = section_of(path).partition("#")
+        assert path in section(page, anchor), path
+
+
+def section(page: str, anchor: str) -> str:
+    """What people wrote below a heading, as far as the next of its level; all of a page for ""."""
+    text = doc_blocks.without((DOCS / page).read_text(encoding="utf-8"))
+    if not anchor:
+        return text
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return next(body for head, body in found.items() if head.lower().replace(" ", "-") == anchor)
+
+
+def test_the_entry_page_leads_to_every_page() -> None:
+    """docs/http.md links to each of the others, and each of them links back."""
+    names = {page.name for page in http_pages()}
+    entry = ENTRY.read_text(encoding="utf-8").partition("\n## ")[0]
+    assert names - {ENTRY.name} == names & set(re.findall(r"\]\(([\w.-]+)\)", entry))
+    for page in http_pages():
+        beginning = page.read_text(encoding="utf-8").partition("\n## ")[0]
+        assert page == ENTRY or "](http.md)" in beginning, page
+
+
+@pytest.mark.parametrize("page", http_pages(), ids=lambda page: page.stem)
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    """Each `group.setting` on a page is one, or a member in one of the tables."""
+    members = set(re.findall(r"^\| `(\S+)` \|", "\n".join(render().values()), re.MULTILINE))
+    assert unknown_settings(page.read_text(encoding="utf-8")) <= members
 
 
 def test_every_status_is_explained() -> None:
-    """Each status that a route may answer with has a line of its own in the document."""
-    text = DOCUMENT.read_text(encoding="utf-8")
+    """Each status that a route may answer with has a line of its own in the entry page."""
+    text = ENTRY.read_text(encoding="utf-8")
     for *_, done, problems in routes():
         for status in [*done.split(", "), *problems.split(", "), *BY_GUARD]:
             if status:
@@ -196,11 +132,12 @@ def causes() -> set[str]:
 
 
 def test_every_cause_of_a_refusal_is_documented() -> None:
-    """OpenAPI lists exactly the causes that there are, and the rows of 429 and 503 explain each."""
+    """OpenAPI lists exactly the causes that there are, and so do the rows of the entry page."""
     assert set(get_args(Cause)) == causes()
-    text = DOCUMENT.read_text(encoding="utf-8")
-    explained = re.findall(r"^\| (?:429|503) \| (.*) \|$", text, re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", " ".join(explained))) >= causes()
+    text = ENTRY.read_text(encoding="utf-8")
+    explained = re.findall(r"^\| (?:429|503) \| `(\w+)` \| \S", text, re.MULTILINE)
+    assert set(explained) == causes()
+    assert len(explained) == len(causes())
 
 
 SEARCH_BODY = search_body(GatewaySettings())
@@ -221,10 +158,14 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
 EXAMPLES = REQUESTS | ANSWERS
 
 
+def text_of_pages() -> str:
+    """All pages, one after the other."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in http_pages())
+
+
 def examples() -> dict[str, str]:
-    """Return the document's examples by the words before them."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    found = re.finditer(r"Example of ([^:\n]+):\n\n```json\n(.*?)```", text, re.DOTALL)
+    """Return the examples of all pages by the words before them."""
+    found = re.finditer(r"Example of ([^:\n]+):\n\n```json\n(.*?)```", text_of_pages(), re.DOTALL)
     return {match[1]: match[2] for match in found}
 
 
@@ -239,11 +180,14 @@ def test_examples_are_what_the_api_takes_and_gives(name: str) -> None:
 
 
 def test_no_example_is_unchecked() -> None:
-    """Every JSON example of the document is one of those checked."""
-    text = DOCUMENT.read_text(encoding="utf-8")
+    """Every JSON example of the pages is one of those checked."""
     assert examples().keys() == EXAMPLES.keys()
-    assert text.count("```json") == len(EXAMPLES)
+    assert text_of_pages().count("```json") == len(EXAMPLES)
 
 
 if __name__ == "__main__":
-    doc_blocks.write(DOCUMENT, render())
+    texts = render()
+    if lost := texts.keys() - written().keys():
+        raise SystemExit(f"no page has the marks of {', '.join(sorted(lost))}")
+    for page in http_pages():
+        doc_blocks.write(page, {name: texts[name] for name in doc_blocks.blocks(page)})

@@ -181,8 +181,8 @@ def test_each_panel_says_what_it_shows() -> None:
 
 
 def test_limits_that_begin_at_zero_are_the_counters_of_connections() -> None:
-    """Those that docs/http.md lists, which a test holds to the code."""
-    text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+    """Those that docs/http-connections.md lists, which a test holds to the code."""
+    text = (ROOT / "docs" / "http-connections.md").read_text(encoding="utf-8")
     table = text.partition("\n| counter | counts |\n")[2].partition("\n\n")[0]
     assert set(CONNECTION_LIMITS) == set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 

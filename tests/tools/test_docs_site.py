@@ -1,5 +1,6 @@
 """The site that Sphinx makes of docs/: whole, without broken links, readable offline."""
 
+import html
 import importlib.util
 import os
 import re
@@ -86,10 +87,13 @@ def test_nothing_comes_from_the_network(site: Path) -> None:
 
 
 def test_every_page_of_the_folder_is_on_the_site(site: Path) -> None:
-    """Each Markdown file is a page, and the first one has README.md's content."""
+    """Each Markdown file is a page with its title, and the first one has README.md's content."""
     docs = ROOT / "docs"
     for source in docs.rglob("*.md"):
-        assert (site / source.relative_to(docs).with_suffix(".html")).exists(), source.name
+        page = (site / source.relative_to(docs).with_suffix(".html")).read_text(encoding="utf-8")
+        title = re.match(r"# (.+)", source.read_text(encoding="utf-8"))  # none if it is elsewhere
+        shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+        assert title is None or title[1].replace("`", "") in shown, source.name
     first = (site / "index.html").read_text(encoding="utf-8")
     headings = re.findall(
         r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -146,11 +150,12 @@ def test_what_leads_nowhere_fails(tmp_path: Path, spoil: Callable[[Path], None])
 
 def test_on_a_phone_each_cell_says_of_which_column_it_is(site: Path) -> None:
     """There, rows are blocks, and the names of the columns come from the cells themselves."""
-    table = re.search(r"<table.*?</table>", (site / "http.html").read_text("utf-8"), re.DOTALL)
-    assert table is not None
-    heads = re.findall(r"<th[^>]*><p>(.*?)</p>", table[0])
-    assert heads[:3] == ["method", "path", "what it does"]
-    rows = re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)[1:]
+    tables = re.findall(r"<table.*?</table>", (site / "http.html").read_text("utf-8"), re.DOTALL)
+    heads_of = {text: re.findall(r"<th[^>]*><p>(.*?)</p>", text) for text in tables}
+    (table,) = [text for text, heads in heads_of.items() if heads[:2] == ["method", "path"]]
+    heads = heads_of[table]
+    assert heads[2] == "what it does"
+    rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)[1:]
     assert len(rows) > 10
     assert all(re.findall(r'<td data-label="(.*?)">', row) == heads for row in rows)
     style = (site / "_static" / "site.css").read_text("utf-8")

@@ -21,7 +21,9 @@ def event_routes(gateway: GatewayPort) -> Router:
     router = Router()
     done = answers(200, None, 400)
     done[200] = {
-        "description": "Messages `history`, then `status`, `point` and `event`; see docs/http.md",
+        "description": (
+            "Messages `history`, then `status`, `point` and `event`; see docs/http-status.md"
+        ),
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 

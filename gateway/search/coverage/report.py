@@ -1,4 +1,4 @@
-"""What a coverage curve says about one deadline, as JSON; docs/http.md describes it."""
+"""What a coverage curve says about one deadline, as JSON; docs/http-search.md describes it."""
 
 from typing import Any, Final, NamedTuple
 

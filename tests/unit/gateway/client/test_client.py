@@ -1,4 +1,4 @@
-"""The Python client: whole, the same in both kinds, and true to docs/http.md."""
+"""The Python client: whole, the same in both kinds, and true to docs/http*.md."""
 
 import inspect
 import json
@@ -177,7 +177,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_takes_its_route(ask: EitherClient, method: str) -> None:
-    """It sends the one request that docs/http.md describes, and takes the gateway's answer."""
+    """It sends the one request that docs/http*.md describe, and takes the gateway's answer."""
     ask.gateway.quarantine.entries = [
         {
             "fingerprint": "ab12",

@@ -1,4 +1,4 @@
-"""The status as JSON, against the shape that docs/http.md shows of it."""
+"""The status as JSON, against the shape that docs/http-status.md shows of it."""
 
 from typing import Any
 from unittest.mock import Mock

@@ -13,7 +13,7 @@ from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.views.json_bytes import encode_shape
 from tests.support.sample_results import make_result
 
-# As docs/http.md describes it, in its order.
+# As docs/http-search.md describes it, in its order.
 ANSWER = (
     '{"hits":[{"id":"184","score":12.31,"shard":3,"fields":{"title":"é \\"q\\"","n":[1,null]}},'
     '{"id":"29","score":11.0,"shard":1,"fields":null}],'
@@ -35,7 +35,7 @@ json_values = st.recursive(
 
 
 def test_the_answer_is_written_out_to_the_byte() -> None:
-    """Every member stands where docs/http.md has it, without spaces, as UTF-8."""
+    """Every member stands where docs/http-search.md has it, without spaces, as UTF-8."""
     result = make_result(
         hits=[Hit("184", 12.31, 3, {"title": 'é "q"', "n": [1, None]}), Hit("29", 11.0, 1)],
         fetch=Fetch(1, 1, 0, [FetchProblem(1, "late")]),

@@ -76,7 +76,7 @@ async def test_aliases_are_those_of_the_collections_that_there_are_now(
 async def test_what_is_left_out_has_the_settings_defaults(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
-    """A search that names only its query gets the defaults of the settings and of docs/http.md."""
+    """A search of only a query gets the defaults of the settings and of docs/http-search.md."""
     assert (await client.post(PATH, json={"query": "wing"})).status_code == 200
     expected = SearchQuery("films", "wing", k=7, deadline_ms=250, peer="127.0.0.1")
     assert gateway.searches == [expected]

@@ -1,4 +1,4 @@
-"""docs/search.md: its examples are run over the documents that it shows."""
+"""docs/facets.md: its examples are run over the documents that it shows."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from hedgerow.gateway.search.search_body import search_body
 from tests.support import doc_blocks
 from tests.unit.support.real_shards import RealShards
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "search.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "facets.md"
 FIELDS = {"name": "text", "brand": "keyword", "tags": "keyword", "price": "float", "sold": "date"}
 EXAMPLE = re.compile(
     r"<!-- example -->\n+```json\n(?P<body>.*?)```\n+"
