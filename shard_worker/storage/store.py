@@ -6,7 +6,6 @@ Source: https://sqlite.org/wal.html (readers and the one writer do not block eac
 import json
 import secrets
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from pathlib import Path
@@ -21,6 +20,7 @@ from hedgerow.shard_worker.storage.leading_documents import read_leading
 from hedgerow.shard_worker.storage.mirrors import SCHEMA as MIRRORS_SCHEMA
 from hedgerow.shard_worker.storage.mirrors import StoredMirror, StoredMirrors
 from hedgerow.shard_worker.storage.ordered_documents import READ, read_in_order
+from hedgerow.shard_worker.storage.thread_connections import ThreadConnections
 
 FORMAT = "1"
 BUSY_TIMEOUT_S = 30.0
@@ -44,7 +44,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (collection, id);
 class Store:
     """One shard's store. Any number of threads and processes may read; one process writes.
 
-    Each thread gets a connection of its own. A read sees the last `apply` that ended before it.
+    Each thread gets a connection of its own, which is closed when the thread ends. A read sees the
+    last `apply` that ended before it.
 
     Attributes:
         judgements: of conditional writes; to be read by the process that writes.
@@ -55,9 +56,8 @@ class Store:
         self._path = path
         self._read_only = read_only
         self._mapped_bytes = mapped_bytes
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections = ThreadConnections(self._connect)
+        self._connection = self._connections.own
         self.judgements = StoredJudgements(self._connection)
         self.mirrors = StoredMirrors(self._connection)
 
@@ -101,27 +101,22 @@ class Store:
         if found != FORMAT:
             raise ConfigurationError(other_format(str(self._path), found, FORMAT))
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            mode = "ro" if self._read_only else "rwc"
-            try:
-                connection = sqlite3.connect(
-                    f"{self._path.absolute().as_uri()}?mode={mode}",
-                    uri=True,
-                    timeout=BUSY_TIMEOUT_S,
-                    check_same_thread=False,  # close() may be called by another thread
-                )
-            except sqlite3.OperationalError as error:
-                raise sqlite3.OperationalError(f"{self._path}: {error}") from error
-            try:
-                self._configure(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._local.connection = connection
-            with self._lock:
-                self._connections.append(connection)
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rwc"
+        try:
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                check_same_thread=False,  # close() may be called by another thread
+            )
+        except sqlite3.OperationalError as error:
+            raise sqlite3.OperationalError(f"{self._path}: {error}") from error
+        try:
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _configure(self, connection: sqlite3.Connection) -> None:
@@ -134,11 +129,7 @@ class Store:
 
     def close(self) -> None:
         """Close every thread's connection."""
-        with self._lock:
-            connections, self._connections = self._connections, []
-        for connection in connections:
-            connection.close()
-        self._local = threading.local()
+        self._connections.close()
 
     def _meta(self, key: str) -> str:
         row = self._connection().execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

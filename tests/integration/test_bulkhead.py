@@ -16,7 +16,7 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from tests.integration.support.lanes import Bench, Call, running
+from tests.integration.support.lanes import SOON_S, Bench, Call, running
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -164,7 +164,7 @@ async def test_a_profile_that_lost_its_scorer_does_not_take_the_last(tmp_path: P
     bulkhead = Bulkhead(2, 1.0, {})
     async with running(tmp_path, num_processes=2, bulkhead=bulkhead) as bench:
         bench.config.held.touch()  # no scorer becomes ready
-        (killed,) = await hog(bench, 1, timeout_s=0.1)
+        (killed,) = await hog(bench, 1, SOON_S)
         again = bench.submit(f"again {HANG}", profile="slow")
         await bench.ended(killed)
         assert isinstance(killed.error, ExpiredError)

@@ -207,7 +207,7 @@ def test_a_body_that_is_too_large_sees_its_refusal(gateway: GatewayProcess, head
 def test_httpx_sees_a_refusal(gateway: GatewayProcess, is_chunked: bool) -> None:
     """So do those who use httpx, with a body of known length or in chunks."""
     body = iter([LARGE_BODY]) if is_chunked else LARGE_BODY
-    answer = httpx.post(f"{gateway.url}/v1/collections/films/search", content=body)
+    answer = httpx.post(f"{gateway.url}/v1/collections/films/search", content=body, timeout=60)
     assert answer.status_code == 413
 
 
@@ -255,7 +255,7 @@ def test_an_unauthorised_upload_sees_its_refusal(
     """A bulk load of 20 MB without the token is a 401, though it is sent whole before."""
     with gateway_process(redis_server.url, key_prefix, tmp_path, token="s3cret") as gateway:
         answer = httpx.post(
-            f"{gateway.url}/v1/collections/films/documents", content=b"a" * 20_000_000
+            f"{gateway.url}/v1/collections/films/documents", content=b"a" * 20_000_000, timeout=60
         )
         assert answer.status_code == 401
 

@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
-from tests.integration.support.lanes import Bench, Call, make_lane, running
+from tests.integration.support.lanes import SOON_S, Bench, Call, make_lane, running
 from tests.integration.support.misbehaving import Config
 from tests.support.waiting import until
 
@@ -158,7 +158,7 @@ async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Pa
     """The time is what the process had counted at its death, without earlier tasks."""
     async with running(tmp_path, num_processes=1) as bench:
         await bench.ended(bench.submit("before burn 0.3"))
-        spinner = bench.submit("spinner spin-counting", timeout_s=0.2)
+        spinner = bench.submit("spinner spin-counting", timeout_s=SOON_S)
         await bench.ended(spinner)
         (done,) = spinner.dones
         assert isinstance(done.error, ExpiredError)
@@ -171,11 +171,11 @@ async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Pa
 async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path) -> None:
     """It kept its scorer from others all the same, which is the other time."""
     async with running(tmp_path, num_processes=1) as bench:
-        sleeper = bench.submit("sleeper sleep 30", timeout_s=0.2)
+        sleeper = bench.submit("sleeper sleep 60", timeout_s=SOON_S)
         await bench.ended(sleeper)
         (done,) = sleeper.dones
         assert done.cpu_us < 50_000
-        assert 200_000 <= done.work_us < 20_000_000
+        assert 200_000 <= done.work_us < 50_000_000
 
 
 async def test_cheap_work_makes_room_for_many() -> None:

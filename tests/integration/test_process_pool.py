@@ -22,6 +22,7 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
 )
 from hedgerow.shard_worker.executors.process_pool.executor import ProcessPool
+from tests.integration.support.lanes import SOON_S
 from tests.integration.support.misbehaving import Config
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import block_until
@@ -50,7 +51,7 @@ def ended(pool: ProcessPool) -> Iterator[ProcessPool]:
     """Shut the pool down after the block; without waiting for ever for what never ends."""
     yield pool
     pool.shutdown(wait=False)
-    pool._thread.join(10)
+    pool._thread.join(60)
     assert not pool._thread.is_alive()
 
 
@@ -122,28 +123,32 @@ def test_a_task_that_takes_too_long_expires_and_is_killed_alone(
     pool: ProcessPool, config: Config
 ) -> None:
     """One that heeds its budget keeps its process, one that does not loses it; others go on."""
-    other = pool.submit(b"other sleep 3")
-    obedient = pool.submit(b"obedient obey", timeout_s=1.0)
+    other = pool.submit(b"other await-file go")
+    wait_for(config, "other")
+    obedient = pool.submit(b"obedient obey", timeout_s=SOON_S)
     with pytest.raises(ExpiredError):
-        obedient.result(10)
-    hung = pool.submit(b"hung spin", timeout_s=1.0)
+        obedient.result(60)
+    hung = pool.submit(b"hung spin", timeout_s=SOON_S)
     pid = wait_for(config, "hung")
     assert pid == config.pids("obedient")[0]
     with pytest.raises(ExpiredError, match="killed"):
-        hung.result(10)
-    assert other.result(10) == b"other"
-    assert not is_alive(pid)
+        hung.result(60)
+    (Path(config.folder) / "go").touch()
+    assert other.result(60) == b"other"
+    block_until(lambda: not is_alive(pid), what="the killed process has ended")
 
 
 def test_what_a_dead_process_ran_is_tried_again_and_what_kills_twice_fails(
     pool: ProcessPool, config: Config
 ) -> None:
     """SIGKILL from outside costs a task only time; a crash of its own fails it."""
-    call = pool.submit(b"a sleep 0.2")
+    call = pool.submit(b"a await-file go")
     os.kill(wait_for(config, "a"), signal.SIGKILL)
-    assert call.result(10) == b"a"
+    (Path(config.folder) / "go").touch()
+    assert call.result(60) == b"a"
+    assert len(config.pids("a")) == 2
     with pytest.raises(ScorerCrashedError):
-        pool.submit(b"bad exit").result(10)
+        pool.submit(b"bad exit").result(60)
 
 
 def test_a_future_can_be_cancelled_while_it_waits_and_while_it_runs(config: Config) -> None:
@@ -155,7 +160,7 @@ def test_a_future_can_be_cancelled_while_it_waits_and_while_it_runs(config: Conf
         assert waiting.cancel()
         assert running.cancel()
         assert running.cancelled()
-        assert pool.submit(b"next echo").result(10) == b"next"
+        assert pool.submit(b"next echo").result(60) == b"next"
         assert config.pids("next") == [pid]
     assert config.starts()["waiting"] == 0
 
@@ -179,10 +184,12 @@ def test_shutdown_waits_for_what_was_submitted(config: Config) -> None:
 def test_shutdown_may_cancel_what_has_not_begun(config: Config) -> None:
     """What runs is finished; what waits is cancelled and never started."""
     pool = ProcessPool(MAKE, config, num_processes=1)
-    first = pool.submit(b"first sleep 0.3")
+    first = pool.submit(b"first await-file go")
     wait_for(config, "first")
     others = [pool.submit(f"w{at} echo".encode()) for at in range(3)]
-    pool.shutdown(cancel_futures=True)
+    pool.shutdown(wait=False, cancel_futures=True)
+    (Path(config.folder) / "go").touch()
+    pool.shutdown()
     assert first.result(0) == b"first"
     assert all(other.cancelled() for other in others)
     assert config.starts() == {"first": 1}

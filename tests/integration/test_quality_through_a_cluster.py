@@ -31,7 +31,9 @@ def cluster() -> Iterator[Cluster]:
 async def patient_gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
     """A gateway whose loads wait until they count, however long a busy machine takes."""
     settings = cluster.settings
-    patient = settings.gateway.model_copy(update={"statistics_timeout_s": 120.0})
+    patient = settings.gateway.model_copy(
+        update={"statistics_timeout_s": 120.0, "write_timeout_s": 300.0}
+    )
     async with Gateway.connect(
         settings.model_copy(update={"gateway": patient}), num_shards=cluster.num_shards
     ) as gateway:

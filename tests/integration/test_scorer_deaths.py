@@ -14,9 +14,9 @@ from hedgerow.common.errors import ExpiredError, QuarantinedError, ScorerCrashed
 from hedgerow.common.state.quarantine import Quarantine, Record, What
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, QuarantineGate
-from tests.integration.support.lanes import KILL_GRACE_S, running
+from tests.integration.support.lanes import KILL_GRACE_S, SOON_S, running
 from tests.support.processes import exists, is_alive, parent_of
-from tests.support.waiting import until
+from tests.support.waiting import block_until, until
 
 pytestmark = pytest.mark.integration
 
@@ -26,13 +26,16 @@ CRASHES = ["exit", "segfault", "kill", "system-exit"]
 @pytest.mark.parametrize("command", CRASHES)
 async def test_a_crash_takes_only_its_own_process(tmp_path: Path, command: str) -> None:
     """It is tried once more, then fails; others' work runs on untouched; the slots come back."""
-    # With a shorter window, a task of half a second that has just ended may be run again.
+    # With a shorter window, a task that took long and has just ended may be run again.
     async with running(tmp_path, num_processes=3, batch_window_ms=1000.0) as bench:
-        long = bench.submit("long sleep 0.5")
+        long = bench.submit("long await-file go")
         untouched = await bench.started("long")
         crashing = bench.submit(f"bad {command}")
         others = [bench.submit(f"w{at} echo") for at in range(10)]
-        await bench.ended(long, crashing, *others)
+        await bench.ended(crashing, *others)
+        assert not long.dones
+        (tmp_path / "go").touch()
+        await bench.ended(long)
         assert type(crashing.error) is ScorerCrashedError
         assert [call.body for call in others] == [b"w%d" % at for at in range(10)]
         assert long.body == b"long"
@@ -78,9 +81,10 @@ async def test_works_behind_a_crash_are_moved_not_blamed(tmp_path: Path) -> None
 async def test_a_scorer_killed_from_outside_is_replaced_and_its_work_done(tmp_path: Path) -> None:
     """SIGKILL in the middle of a task: the other scorer runs it, well within its deadline."""
     async with running(tmp_path) as bench:
-        call = bench.submit("a sleep 0.2")
+        call = bench.submit("a await-file go")
         victim = await bench.started("a")
         os.kill(victim, signal.SIGKILL)
+        (tmp_path / "go").touch()
         await bench.ended(call)
         assert call.body == b"a"
         assert len(set(bench.config.pids("a"))) == 2
@@ -107,11 +111,12 @@ async def test_the_kernel_takes_a_scorer_before_the_worker(tmp_path: Path) -> No
     """The out-of-memory killer prefers scorers; one that it kills has its work done by the next."""
     own = oom_score_adj(os.getpid())
     async with running(tmp_path, num_processes=1) as bench:
-        call = bench.submit("a sleep 0.2")
+        call = bench.submit("a await-file go")
         victim = await bench.started("a")
         assert oom_score_adj(victim) > own
         assert oom_score_adj(parent_of(victim)) == own
         os.kill(victim, signal.SIGKILL)
+        (tmp_path / "go").touch()
         await bench.ended(call)
         assert call.body == b"a"
         await bench.whole()
@@ -127,9 +132,12 @@ def oom_score_adj(pid: int) -> int:
 async def test_a_crash_past_the_deadline_is_not_tried_again(tmp_path: Path) -> None:
     """A task is not tried again if no caller waits for it."""
     async with running(tmp_path, num_processes=1) as bench:
-        call = bench.submit("a sleep 600", timeout_s=0.2)
+        call = bench.submit("a sleep 600", timeout_s=SOON_S)
         victim = await bench.started("a")
-        await asyncio.sleep(0.2)  # past the deadline, within the grace period
+        assert call.handle is not None
+        expires_at = call.handle.expires_at
+        # The loop stands still, so that the lane cannot kill it first, however late this goes on.
+        block_until(lambda: time.monotonic() >= expires_at)
         os.kill(victim, signal.SIGKILL)
         await bench.ended(call)
         assert type(call.error) is ExpiredError
@@ -150,8 +158,8 @@ async def test_a_process_that_holds_the_channel_open_does_not_hide_a_death(tmp_p
 async def test_work_that_ignores_its_budget_is_killed(tmp_path: Path, command: str) -> None:
     """At deadline plus grace, not before; it is not tried again; the slot comes back."""
     async with running(tmp_path) as bench:
-        deadline = time.monotonic() + 0.3
-        call = bench.submit(f"bad {command}", timeout_s=0.3)
+        deadline = time.monotonic() + SOON_S
+        call = bench.submit(f"bad {command}", timeout_s=SOON_S)
         hung = await bench.started("bad")
         await bench.ended(call)
         assert type(call.error) is ExpiredError
@@ -237,7 +245,7 @@ async def test_a_stopped_scorer_costs_nobody_anything(tmp_path: Path, command: s
 async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_path: Path) -> None:
     """SIGSTOP in the middle of a task looks like a task that hangs."""
     async with running(tmp_path) as bench:
-        call = bench.submit("a obey", timeout_s=0.4)
+        call = bench.submit("a obey", timeout_s=SOON_S)
         os.kill(await bench.started("a"), signal.SIGSTOP)
         await bench.ended(call)
         assert type(call.error) is ExpiredError
@@ -247,7 +255,7 @@ async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_pat
 
 async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
     """Its fingerprint is refused without a process, with a message; others are not."""
-    quarantine = Quarantine(after=2, expiry_s=1.5)
+    quarantine = Quarantine(after=2, expiry_s=5.0)
     async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
@@ -382,7 +390,7 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
     """Two tasks of one fingerprint that hang are as bad as two that crash."""
     async with running(tmp_path, gate=QuarantineGate(Quarantine(2, 60.0))) as bench:
         for at in range(2):
-            call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")
+            call = bench.submit(f"w{at} spin", timeout_s=SOON_S, fingerprint=b"f")
             await bench.ended(call)
         refused = bench.submit("w2 echo", fingerprint=b"f")
         await bench.ended(refused)
@@ -394,9 +402,11 @@ async def test_a_forkserver_that_is_killed_is_replaced_with_its_scorers(tmp_path
     quarantine = Quarantine(1, 60.0)
     async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         before = bench.pids()
-        call = bench.submit("a sleep 0.3", fingerprint=b"f")
+        call = bench.submit("a await-file go", fingerprint=b"f")
         pid = await bench.started("a")
         os.kill(parent_of(pid), signal.SIGKILL)
+        await until(lambda: not is_alive(pid))
+        (tmp_path / "go").touch()
         await bench.ended(call)
         assert call.body == b"a"
         await bench.whole()

@@ -120,9 +120,12 @@ async def test_scorers_are_replaced_one_at_a_time(tmp_path: Path) -> None:
     async with running(tmp_path, num_processes=3, memory_limit=ALWAYS) as bench:
         before = set(bench.pids())
         await begin_to_replace(bench)
-        calls = [bench.submit(f"w{at} sleep 0.01") for at in range(12)]
+        calls = [bench.submit(f"w{at} await-file go") for at in range(3)]
+        for at in range(3):
+            await bench.started(f"w{at}")
+        (tmp_path / "go").touch()
         await bench.ended(*calls)
-        served_by = {pid for at in range(12) for pid in bench.config.pids(f"w{at}")}
+        served_by = {pid for at in range(3) for pid in bench.config.pids(f"w{at}")}
         assert served_by == before == set(bench.pids())
         assert bench.config.starts()["held-start"] == 1
         bench.config.held.unlink()

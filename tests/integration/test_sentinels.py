@@ -175,7 +175,7 @@ async def test_a_write_is_acknowledged_when_replicas_have_it(
 ) -> None:
     """Without their confirmation it is reported as not acknowledged, though it may be there."""
     settings = Settings(
-        redis=sentinels.settings(min_replicas=1, min_replicas_timeout_s=0.3, key_prefix=key_prefix)
+        redis=sentinels.settings(min_replicas=1, min_replicas_timeout_s=2.0, key_prefix=key_prefix)
     )
     primary = sentinels.primary()
     replicas = [node for node in sentinels.servers if node is not primary]

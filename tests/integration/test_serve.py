@@ -34,16 +34,16 @@ def test_a_signal_ends_it_well(
     """It says where it is ready, answers there, and ends with 0 on SIGTERM and on SIGINT."""
     with starting_by_exec(), serving(redis_server.url, key_prefix) as process:
         url = url_of(process)
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        ready = httpx.get(f"{url}/readyz")  # no worker is there
+        assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+        ready = httpx.get(f"{url}/readyz", timeout=60)  # no worker is there
         assert (ready.status_code, ready.headers["content-type"]) == (
             503,
             "application/problem+json",
         )
-        search = httpx.post(f"{url}/v1/collections/none/search", json={"query": "a"})
+        search = httpx.post(f"{url}/v1/collections/none/search", json={"query": "a"}, timeout=60)
         assert search.status_code == 404
         process.send_signal(number)
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in log
 
@@ -52,13 +52,13 @@ def test_those_who_watch_do_not_hold_it_up(redis_server: RedisServer, key_prefix
     """A stream of events, which has no end by itself, is ended when the drain begins."""
     with serving(redis_server.url, key_prefix) as process:
         url = url_of(process)
-        with httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
+        with httpx.stream("GET", f"{url}/v1/events", timeout=60) as response:
             pieces = response.iter_text()
             assert "event: history" in next(pieces)
             process.send_signal(signal.SIGTERM)
             for _ in pieces:  # it ends in good order
                 pass
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "drain_timed_out" not in log
 
@@ -74,7 +74,7 @@ def test_it_ends_with_its_parent(redis_server: RedisServer, key_prefix: str) -> 
     ):
         url_of(process)
         os.close(write_end)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == 0
 
 
@@ -83,7 +83,7 @@ def test_a_port_that_is_taken_is_one_line(redis_server: RedisServer, key_prefix:
     with contextlib.closing(listen("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with serving(redis_server.url, key_prefix, "--port", port) as process:
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=60)
         assert process.returncode == 1
         assert port in log
         assert "Traceback" not in log

@@ -29,13 +29,13 @@ def test_a_signal_drains_all_processes(redis_server: RedisServer, key_prefix: st
     with serving(redis_server.url, key_prefix, "--processes", "2") as process:
         url = all_ready(process)
         started = descendants_of(process.pid)
-        with httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
+        with httpx.stream("GET", f"{url}/v1/events", timeout=60) as response:
             pieces = response.iter_text()
             assert "event: history" in next(pieces)
             process.send_signal(signal.SIGTERM)
             for _ in pieces:  # it ends in good order
                 pass
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert log.count("stopped") >= 2
     assert "Traceback" not in log
@@ -65,7 +65,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(
         port = ("--port", str(first + 1)) if taken == "port" else ()
         with serving(redis_server.url, key_prefix, "--processes", "2", *port) as process:
             block_until(lambda: process.poll() is not None, what="it ends")
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cannot bind 127.0.0.1" in log
     assert str(first + 1) in log
@@ -76,17 +76,17 @@ def test_readiness_fails_before_the_listener_closes(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a drain delay, readiness fails first, and requests are answered until it ends."""
-    monkeypatch.setenv("HEDGEROW_GATEWAY__DRAIN_DELAY_S", "0.7")
+    monkeypatch.setenv("HEDGEROW_GATEWAY__DRAIN_DELAY_S", "5")
     with serving(redis_server.url, key_prefix) as process:
         url = url_of(process)
         process.send_signal(signal.SIGTERM)
 
         def is_leaving() -> bool:
-            answer = httpx.get(f"{url}/readyz")
+            answer = httpx.get(f"{url}/readyz", timeout=60)
             return "about to stop" in answer.text and answer.status_code == 503
 
         block_until(is_leaving, what="it says that it is about to stop")
-        assert httpx.get(f"{url}/v1/status").json()["gateways"][0]["leaving"]
-        _, log = process.communicate(timeout=20)
+        assert httpx.get(f"{url}/v1/status", timeout=60).json()["gateways"][0]["leaving"]
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "leaving" in log

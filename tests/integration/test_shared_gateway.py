@@ -56,12 +56,12 @@ def test_clients_that_do_not_read_the_list_share_it(
     """Forty clients that read nothing of a list of 3 MB cost the gateway less than ten lists."""
     asyncio.run(define_large_collections(redis_server.url, key_prefix))
     with gateway_process(redis_server.url, key_prefix, tmp_path) as gateway:
-        assert len(httpx.get(f"{gateway.url}/v1/collections").content) > LIST_BYTES
+        assert len(httpx.get(f"{gateway.url}/v1/collections", timeout=60).content) > LIST_BYTES
         before = gateway.memory_mb
         with normal_client(gateway):
             for _ in range(NUM_CLIENTS):
                 connections.enter_context(connect_slowly(gateway)).sendall(GET_LIST)
-            assert len(httpx.get(f"{gateway.url}/v1/collections").content) > LIST_BYTES
+            assert len(httpx.get(f"{gateway.url}/v1/collections", timeout=60).content) > LIST_BYTES
         assert gateway.memory_mb < before + 10 * LIST_BYTES / 1e6
 
 
@@ -80,7 +80,9 @@ def test_requests_of_one_address_keep_no_other_out(
     with gateway_process(
         redis_server.url, key_prefix, tmp_path, max_requests=MAX_REQUESTS
     ) as gateway:
-        httpx.put(f"{gateway.url}/v1/collections/films", json={"fields": {}}).raise_for_status()
+        httpx.put(
+            f"{gateway.url}/v1/collections/films", json={"fields": {}}, timeout=60
+        ).raise_for_status()
         with client_at("127.0.0.2", gateway) as other:
             for number in range(MAX_REQUESTS):  # no worker applies them
                 connections.enter_context(gateway.connect()).sendall(DELETE % number)
@@ -127,7 +129,7 @@ def test_a_gateway_without_descriptors_says_so_until_it_has_some(
 
 def cause_of_refusal(gateway: GatewayProcess) -> str:
     """Why a request from the usual address is refused; empty if it is not."""
-    answer = httpx.get(f"{gateway.url}/v1/collections")
+    answer = httpx.get(f"{gateway.url}/v1/collections", timeout=60)
     if answer.status_code == 200:
         return ""
     assert answer.status_code == 429

@@ -31,7 +31,7 @@ from tests.support.redis_kinds import KINDS, NODES, ONE, redis_of
 from tests.support.servers import RedisServer
 from tests.support.waiting import rested, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 NUM_SHARDS = 2
 FIELDS = {"fields": {"title": "text", "version": "integer"}}

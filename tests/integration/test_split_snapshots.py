@@ -18,7 +18,7 @@ from tests.support.clusters import Cluster, gateway_to, load_into, running_clust
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 NUM_SHARDS = 2
 NEW = range(2 * NUM_SHARDS)

@@ -31,7 +31,7 @@ from hedgerow.shard_worker.executors.process_pool.task import Task
 from hedgerow.shard_worker.executors.standard_pool import processes
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.support.lanes import KILL_GRACE_S, running_standard
+from tests.integration.support.lanes import KILL_GRACE_S, SOON_S, running_standard
 from tests.integration.support.misbehaving import Config
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
@@ -69,11 +69,12 @@ async def test_a_task_behind_a_long_one_ends_at_its_deadline(tmp_path: Path) -> 
     async with running_standard(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
         for _ in range(50):  # cheap tasks are measured, so that all go into one batch
             await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
-        long = bench.submit("long sleep 0.5")
+        long = bench.submit("long await-file go")
         behind = bench.submit("behind echo", timeout_s=0.1)
         await bench.ended(behind)
         assert type(behind.error) is ExpiredError
         assert not long.dones
+        (tmp_path / "go").touch()
         await bench.ended(long)
         assert long.body == b"long"
         assert bench.config.starts()["behind"] == 0
@@ -150,8 +151,8 @@ async def test_a_task_that_ignores_its_budget_loses_its_process(
     """
     async with running_standard(tmp_path) as bench:
         pids = bench.pids()
-        deadline = time.monotonic() + 0.3
-        hung = bench.submit(f"bad {command}", timeout_s=0.3)
+        deadline = time.monotonic() + SOON_S
+        hung = bench.submit(f"bad {command}", timeout_s=SOON_S)
         await bench.started("bad")
         await bench.ended(hung)
         assert isinstance(hung.error, ExpiredError)
@@ -171,7 +172,7 @@ async def test_a_task_that_was_cut_short_counts_in_the_quarantine(tmp_path: Path
     """The pool knows which task ignored its budget, and refuses it next time, as others do."""
     gate = QuarantineGate(Quarantine(after=1, expiry_s=60.0))
     async with running_standard(tmp_path, gate=gate) as bench:
-        hung = bench.submit("bad spin", timeout_s=0.2, fingerprint=b"f")
+        hung = bench.submit("bad spin", timeout_s=SOON_S, fingerprint=b"f")
         await bench.ended(hung)
         again = bench.submit("again echo", fingerprint=b"f")
         other = bench.submit("other echo", fingerprint=b"g")
@@ -185,7 +186,7 @@ async def test_a_profile_leaves_a_process_to_others(tmp_path: Path) -> None:
     """While its tasks hold all that they may, others' are done at once, and there is room."""
     async with running_standard(tmp_path, bulkhead=Bulkhead(2, 1.0, {})) as bench:
         first = bench.submit("first echo", profile="fast")
-        slow = [bench.submit(f"slow{at} sleep 0.5", profile="slow") for at in range(3)]
+        slow = [bench.submit(f"slow{at} await-file go", profile="slow") for at in range(3)]
         await bench.started("slow0")
         assert bench.lane.load()["profiles"]["slow"]["held"] == 1
         assert bench.lane.room() > 0

@@ -44,7 +44,7 @@ async def shards(caller: Caller) -> list[dict[str, Any]]:
     return found
 
 
-async def until_replicas(caller: Caller, *wanted: int, timeout_s: float = 30.0) -> None:
+async def until_replicas(caller: Caller, *wanted: int, timeout_s: float = 60.0) -> None:
     """Wait until the status names this many live replicas of each shard, in shard order."""
 
     async def are_there() -> bool:

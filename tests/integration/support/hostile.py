@@ -63,7 +63,9 @@ class GatewayProcess:
 
     def counters(self) -> dict[str, int]:
         """What it has counted."""
-        counters: dict[str, int] = httpx.get(f"{self.url}/v1/status").json()["gateway"]["counters"]
+        counters: dict[str, int] = httpx.get(f"{self.url}/v1/status", timeout=60).json()["gateway"][
+            "counters"
+        ]
         return counters
 
     def connect(self) -> socket.socket:

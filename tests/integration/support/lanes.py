@@ -33,6 +33,9 @@ from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
 
 KILL_GRACE_S = 0.1
+# A deadline that comes soon, for tasks that are to have begun by then: on a machine that is busy, a
+# process that is free may get a core some tenths of a second after it was given one.
+SOON_S = 3.0
 MAKE = "tests.integration.support.misbehaving:make"
 
 

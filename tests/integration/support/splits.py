@@ -18,7 +18,7 @@ from tests.support.waiting import rested, until
 
 
 async def until_split(
-    gateway: Gateway, num_shards: int, timeout_s: float = 150.0
+    gateway: Gateway, num_shards: int, timeout_s: float = 240.0
 ) -> dict[str, Any]:
     """Wait until a split has ended, and this gateway searches `num_shards` shards."""
     found: dict[str, Any] = {}
