@@ -30,6 +30,7 @@ from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.summaries import SummarisedShards, SummaryMaker
 from hedgerow.shard_worker.indexing.summary_turns import SummaryTurns
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
+from hedgerow.shard_worker.snapshots.lost_registry import LostRegistry
 from hedgerow.shard_worker.snapshots.recovery import (
     check_not_split,
     lost_shards,
@@ -135,6 +136,9 @@ class Writing:
             on_restored=self._revive_created,
             until_heard=until_heard,
         )
+        self._lost_registry = LostRegistry(
+            control, keys, self._registry, self.applier, lambda: context.num_shards
+        )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, settings)
         self._pace = RestorePace.of(settings)
         self.jobs = Jobs(
@@ -215,6 +219,7 @@ class Writing:
         """
         await self.jobs.leave(shard)
         self.snapshots.close(shard)
+        self._lost_registry.close(shard)
         await self.applier.close(shard)
 
     def restorable(self) -> frozenset[int]:
@@ -230,6 +235,7 @@ class Writing:
         )
         return {
             **parts,
+            **self._lost_registry.parts(),
             "applier": self.applier.run(),
             "jobs": self.jobs.run(),
             "optimiser": self._optimiser.run(),
@@ -307,6 +313,7 @@ class Writing:
         await self._summaries.retract(shard, self._uids(shard))
         states = [self.applier.states[one] for one in lost]
         await revive_definitions(self._registry, states, self._context.num_shards)
+        await self._lost_registry.open(shard)
 
     async def _retract(self, shard: int, uids: set[str], is_mirrored: bool) -> None:
         """Retract the summaries of collections of a shard to which documents are to be added."""

@@ -113,6 +113,10 @@ class Keys:
         """Hash: replica id → id of the last log entry that it has applied."""
         return f"{self._of(shard)}:applied:{shard}"
 
+    def registered(self, shard: int) -> str:
+        """String: with which identity of the control plane's server a shard is registered."""
+        return f"{self._of(shard)}:registered:{shard}"
+
     def trimmed(self, shard: int) -> str:
         """Hash: how far the log was trimmed, and the replicas that have missed some of it.
 
@@ -212,7 +216,7 @@ class Keys:
 
     @property
     def cluster(self) -> str:
-        """Hash: facts that every process must agree on (`shards`, `format`, `cursor_key`)."""
+        """Hash: what every process must agree on (`shards`, `format`, `cursor_key`, …)."""
         return f"{self.prefix}:cluster"
 
     @property

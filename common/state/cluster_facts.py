@@ -111,6 +111,18 @@ class ClusterFacts(StoredState):
         stored: bytes | None = await self._control.execute("HGET", self.keys.cluster, "cursor_key")
         return stored or new.encode()
 
+    async def identity(self) -> bytes:
+        """What tells this server from one that has lost its data; made by the first that asks.
+
+        Returns:
+            b"" if there is none and the server accepts no writes.
+        """
+        key, new = self.keys.cluster, secrets.token_hex(16)
+        with suppress(WriteRefusedError):
+            await self._control.execute("HSETNX", key, "identity", new)
+        stored: bytes | None = await self._control.execute("HGET", key, "identity")
+        return stored or b""
+
 
 def _has_had(created: int, most: int, num_shards: int) -> bool:
     """Whether a cluster that each split has doubled, to `most` shards, has had this number."""

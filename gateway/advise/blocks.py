@@ -28,6 +28,7 @@ class Block:
         own_cpu_s: CPU time of the thread that made the calls, in s.
         queued_s: how long threads of the process were ready to run but had no core, in s; 0 if the
             system does not tell.
+        own_queued_s: the same of the thread that made the calls.
         errors: the last line of each error that a call raised.
     """
 
@@ -36,12 +37,18 @@ class Block:
     cpu_s: float = 0.0
     own_cpu_s: float = 0.0
     queued_s: float = 0.0
+    own_queued_s: float = 0.0
     errors: list[str] = field(default_factory=list)
 
     @property
     def wall_s(self) -> float:
         """The time of all calls, in s."""
         return self.ended - self.began
+
+    @property
+    def idle_machine_s(self) -> float:
+        """The time that the calls would have taken on an idle machine, in s."""
+        return max(self.wall_s - self.own_queued_s, self.own_cpu_s)
 
 
 def run_block(target: Target, num_calls: int, budget_s: float = math.inf) -> Block:
@@ -97,7 +104,9 @@ def inputs_of(target: Target, num_calls: int) -> list[Any]:
 @contextlib.contextmanager
 def timed(block: Block) -> Iterator[None]:
     """Measure the times of the context's body."""
-    queued, own, cpu = queued_s(), time.thread_time(), time.process_time()
+    task = str(threading.get_native_id())
+    queued, own_queued = queued_s(), queued_s(task)
+    own, cpu = time.thread_time(), time.process_time()
     block.began = time.monotonic()
     try:
         yield
@@ -105,6 +114,7 @@ def timed(block: Block) -> Iterator[None]:
         block.ended = time.monotonic()
         block.cpu_s = time.process_time() - cpu
         block.own_cpu_s = time.thread_time() - own
+        block.own_queued_s = max(0.0, queued_s(task) - own_queued)
         block.queued_s = max(0.0, queued_s() - queued)
 
 

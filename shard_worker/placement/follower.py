@@ -67,7 +67,8 @@ class PlacementFollower:
         self._read_at = -math.inf
         self._must_look = False  # at the disk
         self._waits_for_others = False
-        self._dropped: set[int] = set()
+        self._dropped: dict[int, float] = {}
+        self._safe: frozenset[int] = frozenset()
         self._taking_up: set[int] = set()
         self._letting_go: set[int] = set()
         self._failures: dict[int, Failure] = {}
@@ -109,10 +110,12 @@ class PlacementFollower:
         if (placement := self._placement) is None:
             return
         # What others serve is read only if this worker has what it could do without.
-        steps = self._next_steps(replaced=self.stored.union(self._held.shards))
+        every = self.stored.union(self._held.shards)
+        steps = self._next_steps(every, every)
         self._waits_for_others = bool(steps.let_go or steps.remove)
         if self._waits_for_others:
-            steps = self._next_steps(await self._replaced(placement))
+            replaced, self._safe = await self._replaced(placement)
+            steps = self._next_steps(replaced, self._safe)
         # Without another `await`, since moves may end meanwhile.
         for shard in steps.take_up:
             self._begin(shard, self._taking_up, self._take_up)
@@ -126,15 +129,15 @@ class PlacementFollower:
         if not is_moving and self._wanted == frozenset(self._held.shards):
             self._carried_out(placement)
 
-    def _next_steps(self, replaced: frozenset[int]) -> Steps:
+    def _next_steps(self, replaced: frozenset[int], safe: frozenset[int]) -> Steps:
         held = frozenset(self._held.shards)
         known = held | self.stored | self._wanted
         self._failures = {shard: one for shard, one in self._failures.items() if shard in known}
-        self._dropped -= self._wanted
+        self._dropped = {one: at for one, at in self._dropped.items() if one not in self._wanted}
         situation = Situation(
             held,
             self.stored,
-            frozenset(self._dropped),
+            self._dropped,
             frozenset(self._taking_up),
             frozenset(self._letting_go),
             self._failures,
@@ -142,7 +145,7 @@ class PlacementFollower:
         )
         most = self._context.settings.placement.max_moves
         now = self._loop.time()
-        return next_steps(self._wanted, replaced, situation, most, now, self._turns)
+        return next_steps(self._wanted, replaced, safe, situation, most, now, self._turns)
 
     async def _read(self) -> None:
         """Read the placement again, if a new version was announced, and now and then."""
@@ -162,10 +165,13 @@ class PlacementFollower:
             self._wanted = frozenset(one for one in assigned if one < self._context.num_shards)
             self._turns = {one: turn_of(placement, worker, one) for one in self._wanted}
 
-    async def _replaced(self, placement: Placement) -> frozenset[int]:
+    async def _replaced(self, placement: Placement) -> tuple[frozenset[int], frozenset[int]]:
+        """What others serve, and of this, what as many serve as there should be replicas."""
         expiry_s = self._context.settings.worker.heartbeat_expiry_s
         live = await self._registry.live_heartbeats(expiry_s)
-        return served_elsewhere(placement, self._context.worker_id, live)
+        served = served_elsewhere(placement, self._context.worker_id, live)
+        safe = (shard for shard, number in served.items() if number >= placement.replicas)
+        return frozenset(served), frozenset(safe)
 
     def _carried_out(self, placement: Placement) -> None:
         # Not by the version alone: a failover of Redis may lose the last one, and its number is
@@ -208,9 +214,10 @@ class PlacementFollower:
 
     async def _let_go(self, shard: int) -> None:
         await self._held.release(shard)
-        self._dropped.add(shard)
+        self._dropped[shard] = self._loop.time()
         log.info("shard_let_go", shard=shard)
-        await self._copies.remove(shard)
+        if shard in self._safe:  # otherwise, its data is removed by a later step
+            await self._copies.remove(shard)
 
     async def _listen(self) -> None:
         async for event in self._context.control.events(self._context.keys.events):

@@ -1,9 +1,11 @@
 """Decides what a worker does next to get from the shards that it holds to those it should hold.
 
 Pure; `now` is in s of the loop's clock. Make before break: a shard is let go of only when another
-worker serves it, whatever the placement says, and its data is removed only after that.
+worker serves it, whatever the placement says. Its data is removed only after that, and when as many
+others serve it as there should be replicas: one of them may have been lost meanwhile.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -15,6 +17,7 @@ FIRST_PAUSE_S: Final = 1.0
 MOST_PAUSE_S: Final = 30.0
 # Data that a worker has brought along, and that the placement does not assign to it, is kept for
 # this time: a worker that was away is preferred for what it has, once the others have noticed it.
+# No longer, since the log keeps entries for it; nor is what a worker has let go of.
 KEEP_S: Final = 600.0
 
 
@@ -45,7 +48,7 @@ class Situation(NamedTuple):
     Attributes:
         held: shards that it holds.
         stored: shards whose data is on its disk.
-        dropped: of these, those that it has let go of since its start.
+        dropped: shard → when the worker has let go of it, of those that it has since its start.
         taking_up: shards that it is taking up.
         letting_go: shards that it is letting go of, or whose data it is removing.
         failures: shard → its failures.
@@ -54,7 +57,7 @@ class Situation(NamedTuple):
 
     held: frozenset[int]
     stored: frozenset[int]
-    dropped: frozenset[int]
+    dropped: Mapping[int, float]
     taking_up: frozenset[int]
     letting_go: frozenset[int]
     failures: Mapping[int, Failure]
@@ -78,6 +81,7 @@ class Steps(NamedTuple):
 def next_steps(
     wanted: frozenset[int],
     replaced: frozenset[int],
+    safe: frozenset[int],
     situation: Situation,
     most_at_once: int,
     now: float,
@@ -87,7 +91,8 @@ def next_steps(
 
     Args:
         wanted: the shards that the placement assigns to it.
-        replaced: the shards that other workers serve (`served_elsewhere`).
+        replaced: the shards that another worker serves (`served_elsewhere`).
+        safe: of these, those that as many others serve as there should be replicas.
         situation: what it has and does.
         most_at_once: most shards that it takes up at the same time.
         now: the time.
@@ -101,11 +106,16 @@ def next_steps(
     in_order = sorted(
         lacking, key=lambda shard: (shard not in one.stored, turns.get(shard, 0), shard)
     )
-    brought = one.stored if now - one.started_at >= KEEP_S else one.stored & one.dropped
+    unneeded = {
+        shard
+        for shard in one.stored - one.held - wanted - changing - waiting
+        if now - one.dropped.get(shard, one.started_at) >= KEEP_S
+        or (shard in one.dropped and shard in safe)
+    }
     return Steps(
         in_order[: max(0, most_at_once - len(one.taking_up))],
         sorted((one.held - wanted - changing) & replaced),
-        sorted((brought - one.held - wanted - changing - waiting) & replaced),
+        sorted(unneeded & replaced),
     )
 
 
@@ -120,15 +130,15 @@ def turn_of(placement: Placement, worker: str, shard: int) -> int:
 
 def served_elsewhere(
     placement: Placement, worker: str, live: Mapping[str, Heartbeat]
-) -> frozenset[int]:
-    """The shards that another worker serves, as an owner or because they are pinned to it.
+) -> Counter[int]:
+    """Shard → how many other workers serve it, as owners or because it is pinned to them.
 
     Args:
         placement: names the owners.
         worker: the worker's own id.
         live: worker id → heartbeat, of the live workers.
     """
-    return frozenset(
+    return Counter(
         shard
         for other, heartbeat in live.items()
         if other != worker

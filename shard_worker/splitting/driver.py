@@ -320,6 +320,7 @@ class SplitDriver:
             names += [keys.snapshots(shard), keys.snapshot_lease(shard)]
             names += [keys.copy_lease(shard), keys.clone_lease(shard)]
             own = [keys.applied(shard), keys.search_queue(shard), keys.fetch_queue(shard)]
+            own.append(keys.registered(shard))
             if keep_logs:
                 # Sealed and empty: a gateway that was stopped all the while must not write to them.
                 of_shards.append((shard, ("XTRIM", keys.log(shard), "MAXLEN", 0)))

@@ -20,14 +20,14 @@ from hedgerow.common.shard_log.operations import Create, Drop, unpack_op
 from hedgerow.common.state import split_changes
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.shapes.alias import AliasChange
-from tests.support.clusters import Cluster, ask, gateway_to, load
+from tests.support.clusters import Cluster, ask, gateway_to, load, load_into, ndjson
 from tests.support.servers import DURABLE, RedisServer, temporary_server
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 3
-OF_DATA = ("search", "fetch", "search@", "fetch@", "log", "applied", "trimmed")
+OF_DATA = ("search", "fetch", "search@", "fetch@", "log", "applied", "trimmed", "registered")
 
 
 @dataclass
@@ -107,6 +107,51 @@ async def test_a_cluster_lives_on_two_servers(servers: Servers, tmp_path: Path) 
             await gateway.collections.drop("notes")
             with pytest.raises(NotFoundError):
                 await ask(gateway, "notes", "river")
+    finally:
+        cluster.stop()
+
+
+async def test_definitions_come_back_if_their_server_alone_loses_its_data(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """So do collections that were only logged when it was lost; one that was dropped stays away."""
+    cluster = Cluster(servers.data, tmp_path, num_shards=NUM_SHARDS, redis=servers.settings())
+    rivers = [{"id": f"d{n}", "title": f"river {n}"} for n in range(60)]
+    try:
+        for worker in range(cluster.num_workers):
+            cluster.start(worker)
+        async with gateway_to(cluster) as gateway:
+            await load(gateway, "notes", rivers)
+            await load(gateway, "gone", rivers)
+            fields = gateway.collections.get("notes").fields
+            cluster.stop()
+            await gateway.collections.drop("gone")
+            await gateway.collections.put("late", {"fields": {"title": "text"}})
+            await gateway.documents.load("late", ndjson(rivers), "logged")
+        servers.control.stop(kill=True)
+        servers.control.start()
+        async with servers.connected("hedgerow") as (control, keys):
+            registry = Registry(control, keys)
+            assert await registry.collections() == {}
+            for worker in range(cluster.num_workers):
+                cluster.start(worker)
+
+            async def are_registered() -> bool:
+                found = await control.data(0).pipeline(
+                    [("GET", keys.registered(shard)) for shard in range(NUM_SHARDS)]
+                )
+                return set(found) == {await registry.identity()}
+
+            await until(are_registered, what="all shards are registered again")
+            assert set(await registry.collections()) == {"notes", "late"}
+        async with gateway_to(cluster) as gateway:
+            assert gateway.collections.get("notes").fields == fields
+            await load_into(gateway, "notes", [{"id": "new", "title": "river"}])
+            for name, number in (("notes", 61), ("late", 60)):
+                found = await ask(gateway, name, "river", k=1)
+                assert (found.total_hits.value, found.coverage.is_full) == (number, True)
+            with pytest.raises(NotFoundError):
+                await ask(gateway, "gone", "river")
     finally:
         cluster.stop()
 

@@ -36,6 +36,7 @@ class NominalShards(HeldShards):
         self.can_be_restored: set[int] = set()
         self.events: list[str] = []
         self.most_at_once = 0
+        self.on_disk: set[int] = set()
         self._num_now = 0
         self._names: set[int] = set()
 
@@ -59,6 +60,7 @@ class NominalShards(HeldShards):
         if shard in self.broken:
             raise self.broken[shard]
         self._names.add(shard)
+        self.on_disk.add(shard)
         self.can_be_restored.discard(shard)
 
     async def release(self, shard: int) -> None:
@@ -77,10 +79,10 @@ class Scene:
     serving: dict[str, list[int]] = field(default_factory=dict)
     beats_take_s: float = 0.0
 
-    def place(self, *owners: str, version: int = 1) -> None:
+    def place(self, *owners: str, version: int = 1, replicas: int = 1) -> None:
         """Assign each shard to some workers, each named by a letter."""
         shards = tuple(ShardPlacement(tuple(one)) for one in owners)
-        self.placement = Placement(version, len(owners), 1, 0, shards)
+        self.placement = Placement(version, len(owners), replicas, 0, shards)
 
     async def read(self) -> Placement | None:
         """The placement."""
@@ -117,9 +119,10 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
         async def remove(_copies: Copies, shard: int) -> None:
             held.events.append(f"remove {shard}")
+            held.on_disk.discard(shard)
 
         async def stored(_copies: Copies) -> frozenset[int]:
-            return frozenset(held.shards)
+            return frozenset(held.on_disk)
 
         monkeypatch.setattr(PlacementStore, "read", lambda _store: scene.read())
         monkeypatch.setattr(Registry, "live_heartbeats", lambda _one, _expiry: scene.beats())
@@ -205,6 +208,24 @@ def test_a_shard_is_let_go_of_once_its_owner_serves_it(play: Play) -> None:
         assert list(scene.held.shards) == [0]
         assert scene.held.events[-2:] == ["release 1", "remove 1"]
         assert scene.follower.version == 2
+
+    play(scenario)
+
+
+def test_data_stays_until_as_many_others_serve_it_as_there_should_be_replicas(play: Play) -> None:
+    """One of two owners may be lost while a shard moves; it is let go of all the same."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.place("a", "a")
+        await asyncio.sleep(20)
+        scene.serving = {"a": [0, 1], "b": [1], "c": []}
+        scene.place("a", "bc", version=2, replicas=2)
+        await asyncio.sleep(60)
+        assert list(scene.held.shards) == [0]
+        assert scene.held.events[-1] == "release 1"
+        scene.serving["c"] = [1]
+        await asyncio.sleep(5)
+        assert scene.held.events[-2:] == ["release 1", "remove 1"]
 
     play(scenario)
 
