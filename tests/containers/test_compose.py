@@ -417,7 +417,10 @@ def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeClust
     cluster.until(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
     cluster.until(cluster.is_whole, "all works again")
     cluster.until(
-        lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
+        lambda: (
+            [hit["id"] for hit in cluster.search("quince", deadline_ms=5000).json()["hits"]]
+            == ["late"]
+        ),
         "the document is there",
     )
     cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()

@@ -257,7 +257,7 @@ async def test_only_searches_are_tried_again(binary: str, tmp_path: Path) -> Non
             server = await asyncio.start_server(backend.serve, "127.0.0.1", port + 1 + number)
             await stack.enter_async_context(server)
         url = stack.enter_context(running_haproxy(binary, tmp_path, port, [port + 1, port + 2]))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
 
         async def is_up() -> bool:
             with contextlib.suppress(httpx.TransportError):
