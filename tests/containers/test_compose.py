@@ -382,7 +382,7 @@ def test_stopping_drains_and_what_was_stored_stays(
 
     stopping_at = time.monotonic()
     cluster.compose("stop")
-    assert time.monotonic() - stopping_at < 20  # the grace is 30 s: SIGKILL was not needed
+    assert time.monotonic() - stopping_at < 30  # the grace: SIGKILL was not needed
     codes = {service: cluster.inspect(service)["State"]["ExitCode"] for service in SERVICES}
     assert codes == dict.fromkeys(SERVICES, 0)
 
