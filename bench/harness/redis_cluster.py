@@ -10,7 +10,8 @@ from typing import Any
 
 import redis
 
-from bench.harness.sentinels import Node, Tls, free_ports, wait_until
+from bench.harness.ports import free_ports
+from bench.harness.sentinels import Node, Tls, wait_until
 from hedgerow.common.redis.cluster_view import read_nodes
 from hedgerow.common.redis.hash_slots import NUM_HASH_SLOTS, hash_slot, tags
 from hedgerow.common.settings.redis import RedisSettings

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import redis
 
+from bench.harness.ports import free_ports
 from bench.harness.processes import start_tied
 from hedgerow.common.redis.sentinel_view import Address
 from hedgerow.common.settings.redis import RedisSettings
@@ -272,15 +272,6 @@ def _ports(node: Node) -> dict[str, str]:
 def _pairs(flat: list[bytes]) -> dict[str, str]:
     texts = [one.decode() for one in flat]
     return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float, *, what: str) -> None:

@@ -102,7 +102,9 @@ class ClusterRedis:
             await asyncio.gather(task, return_exceptions=True)
 
     def close(self) -> None:
-        """Remove the folder of the embedded server's socket, after the server has ended."""
+        """Give up the embedded servers' ports and socket, after the servers have ended."""
+        if self._nodes is not None:
+            self._nodes.close()
         if self._server is not None:
             self._server.close()
 

@@ -7,10 +7,10 @@ reordering below TCP cannot be had this way.
 
 import contextlib
 import itertools
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from bench.harness.ports import free_ports
 from nemesis.cluster.links import Disturbance, Pair
 from nemesis.commands import Helper
 from nemesis.layout import GATEWAYS, PROCESSES, REDIS, SPARE, WORKERS
@@ -26,7 +26,7 @@ class Proxied:
     def __init__(self) -> None:
         """Choose free ports."""
         behind = (*GATEWAYS, *WORKERS, SPARE)
-        ports = _free_ports(len(PROCESSES) + len(behind))
+        ports = free_ports(len(PROCESSES) + len(behind))
         self._listens = dict(zip(PROCESSES, ports, strict=False))
         self._proxies = dict(zip(behind, ports[len(PROCESSES) :], strict=True))
         self._numbers = itertools.count()
@@ -71,12 +71,3 @@ class Proxied:
         with contextlib.ExitStack() as ending:
             ending.callback(self._proxy.tell, {"remove": number})
             yield
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now, from those that the system assigns."""
-    with contextlib.ExitStack() as opened:
-        listeners = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind((_HOST, 0))
-        return [listener.getsockname()[1] for listener in listeners]

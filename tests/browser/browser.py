@@ -98,7 +98,7 @@ class Browser:
         return found
 
     def until(
-        self, look: Callable[[], Any], timeout_s: float = 10.0, *, what: str = "what is to be seen"
+        self, look: Callable[[], Any], timeout_s: float = 30.0, *, what: str = "what is to be seen"
     ) -> Any:
         """Wait until `look` finds something."""
         wait = WebDriverWait(
@@ -106,7 +106,7 @@ class Browser:
         )
         return wait.until(lambda _: look(), f"not within {timeout_s:g} s: {what}")
 
-    def until_text(self, words: str, selector: str = "main", timeout_s: float = 10.0) -> None:
+    def until_text(self, words: str, selector: str = "main", timeout_s: float = 30.0) -> None:
         """Wait until some words are shown within an element."""
         self.until(lambda: words in self.text(selector), timeout_s, what=f"{words} in {selector}")
 

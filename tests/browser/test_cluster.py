@@ -94,7 +94,7 @@ def test_the_plots_show_the_time_before_the_page_was_opened(
     before = num_in_history(cluster)
     with cluster.client() as client:
         for _ in range(40):
-            client.search(COLLECTION, "lamp")
+            client.search(COLLECTION, "lamp", deadline_ms=5000)
     block_until(lambda: num_in_history(cluster) == before + 40)
     browser.open(cluster.url, "cluster")
     browser.until_text("searches/s", ".figures")

@@ -21,7 +21,7 @@ def test_axe_finds_nothing_serious_and_nothing_overflows(
 ) -> None:
     """Contrast, names, roles and order are right, and no line is wider than the page."""
     with cluster.client() as client:
-        client.search(COLLECTION, "lamp")
+        client.search(COLLECTION, "lamp", deadline_ms=5000)
     browser.open(cluster.url, view, size=size, is_dark=is_dark)
     browser.until_text(VIEWS[view])
     assert browser.axe() == []

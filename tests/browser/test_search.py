@@ -29,7 +29,7 @@ def test_a_search_shows_hits_coverage_and_every_shard_s_time(
     search(browser, "brass lamp")
     browser.until_text("Coverage 100 %")
     with cluster.client() as client:
-        answer = client.search(COLLECTION, "brass lamp", deadline_ms=300)
+        answer = client.search(COLLECTION, "brass lamp", deadline_ms=5000)
     assert [one.text for one in browser.all(".hit-end code")] == [hit.id for hit in answer.hits]
     assert browser.one(".hits h3").text == answer.hits[0].fields["title"]  # type: ignore[index]
     assert "401 documents, 4 of 4 shards" in browser.text(".coverage-card")
@@ -93,7 +93,7 @@ def test_a_partial_answer_says_why(browser: Browser, cluster: Cluster) -> None:
         try:
             browser.open(cluster.url, f"search?collection={COLLECTION}&q=desk")
             browser.until_text("breaker open 1", ".reasons")
-            expected = client.search(COLLECTION, "desk")
+            expected = client.search(COLLECTION, "desk", deadline_ms=5000)
             assert f"Coverage {expected.coverage.fraction * 100:.1f} %" in browser.text()
             assert "shard 2" in browser.text(".reasons")
             assert "not asked" in browser.text(".timeline")
@@ -141,7 +141,7 @@ def test_a_warning_is_shown_as_the_gateway_says_it(browser: Browser, cluster: Cl
     browser.open(cluster.url, f"search?collection={COLLECTION}&q={query}")
     browser.until_text("Coverage")
     with cluster.client() as client:
-        (warning,) = client.search(COLLECTION, query).warnings
+        (warning,) = client.search(COLLECTION, query, deadline_ms=5000).warnings
     assert browser.text(".notice.warn") == f"Warning: {warning}"
 
 

@@ -382,7 +382,7 @@ def test_stopping_drains_and_what_was_stored_stays(
 
     stopping_at = time.monotonic()
     cluster.compose("stop")
-    assert time.monotonic() - stopping_at < 20  # the grace is 30 s: SIGKILL was not needed
+    assert time.monotonic() - stopping_at < 30  # the grace: SIGKILL was not needed
     codes = {service: cluster.inspect(service)["State"]["ExitCode"] for service in SERVICES}
     assert codes == dict.fromkeys(SERVICES, 0)
 
@@ -417,7 +417,10 @@ def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeClust
     cluster.until(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
     cluster.until(cluster.is_whole, "all works again")
     cluster.until(
-        lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
+        lambda: (
+            [hit["id"] for hit in cluster.search("quince", deadline_ms=5000).json()["hits"]]
+            == ["late"]
+        ),
         "the document is there",
     )
     cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()

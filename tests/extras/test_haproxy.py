@@ -14,9 +14,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from bench.harness.ports import free_ports_in_a_row
 from tests.support.commands import serve_command
 from tests.support.needs import missing
-from tests.support.several import Client, free_ports
+from tests.support.several import Client
 from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
@@ -164,7 +165,7 @@ async def proxied(
     """Two gateways behind HAProxy, with the settings that its configuration asks for."""
     assert up.url
     folder = tmp_path_factory.mktemp("haproxy")
-    port = free_ports(3)
+    port = free_ports_in_a_row(3)
     ports = [port + 1, port + 2]
     redis = f"unix://{data / 'redis' / 'valkey.sock'}"
     with pytest.MonkeyPatch.context() as patch, running_haproxy(binary, folder, port, ports) as url:
@@ -251,13 +252,13 @@ class Backend:
 async def test_only_searches_are_tried_again(binary: str, tmp_path: Path) -> None:
     """A 503 to a search goes on to the other gateway; to a load, it is the caller's to judge."""
     backends = [Backend(503), Backend(200)]
-    port = free_ports(3)
+    port = free_ports_in_a_row(3)
     async with contextlib.AsyncExitStack() as stack:
         for number, backend in enumerate(backends):
             server = await asyncio.start_server(backend.serve, "127.0.0.1", port + 1 + number)
             await stack.enter_async_context(server)
         url = stack.enter_context(running_haproxy(binary, tmp_path, port, [port + 1, port + 2]))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
 
         async def is_up() -> bool:
             with contextlib.suppress(httpx.TransportError):

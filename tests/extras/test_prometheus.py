@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.harness.ports import free_ports, free_ports_in_a_row
 from tests.support.needs import missing
-from tests.support.several import free_ports
 from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
@@ -57,13 +56,6 @@ def as_asked(expression: str) -> str:
     return expression.replace("$__rate_interval", LOOK_BACK).replace("$instance", ".*")
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-    return port
-
-
 @contextlib.contextmanager
 def running_prometheus(binary: str, folder: Path, key: str, *targets: str) -> Iterator[str]:
     """A Prometheus with the shipped configuration, but for the targets, the key and the pace."""
@@ -84,7 +76,8 @@ def running_prometheus(binary: str, folder: Path, key: str, *targets: str) -> It
         assert before in text
         text = text.replace(before, after)
     (folder / "prometheus.yml").write_text(text, encoding="utf-8")
-    address = f"127.0.0.1:{free_port()}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     command = [
         binary,
         f"--config.file={folder / 'prometheus.yml'}",
@@ -234,7 +227,7 @@ async def test_processes_that_share_a_port_are_scraped_each_at_its_own(
     binary: str, tmp_path: Path
 ) -> None:
     """Two targets for two processes: each search is counted once, and so is each worker."""
-    own_port, folder = free_ports(2), tmp_path / "prometheus"
+    own_port, folder = free_ports_in_a_row(2), tmp_path / "prometheus"
     folder.mkdir()
     targets = [f"127.0.0.1:{own_port + number}" for number in range(2)]
     async with (

@@ -78,10 +78,17 @@ async def test_added_fields_are_searched_in_every_replica(cluster: Cluster) -> N
     """The description says that they are being filled, and then they find what was there before."""
     async with titled(cluster, "all") as gateway:
         before = await ask(gateway, "all", "hedge 77", k=50)
-        await gateway.collections.add_fields("all", {"fields": ADDED})
-        described = await gateway.collections.describe("all")
+        for worker in cluster.workers:  # which may be done before the description is read
+            cluster.signal(worker, signal.SIGSTOP)
+        try:
+            await gateway.collections.add_fields("all", {"fields": ADDED})
+            described = await gateway.collections.describe("all")
+        finally:
+            for worker in cluster.workers:
+                cluster.signal(worker, signal.SIGCONT)
         assert list(described["fields"]) == ["title", "author", "year"]
         assert described["filling"]["waiting"] > 0
+        await until(lambda: num_live(gateway) == NUM_REPLICAS)
         during = await ask(gateway, "all", "hedge 77", k=50)
         assert during.coverage.fraction == 1.0
         assert [hit.id for hit in during.hits][:1] == ["d77"]

@@ -84,7 +84,7 @@ async def test_what_has_no_room_is_fetched(cluster: Cluster) -> None:
     """All documents of a large answer are there, though few of them come with the replies."""
     async with gateway_with(cluster, max_attached_bytes=3000) as gateway:
         await load(gateway, "large", DOCUMENTS)
-        found = fields_of(await ask(gateway, "large", "wing", k=200))
+        found = fields_of(await ask(gateway, "large", "wing", k=200, deadline_ms=20_000.0))
     stored = {str(document["id"]): document for document in DOCUMENTS}
     assert found == [(one, stored[one]) for one, _ in found]
     assert len(found) == 200

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bench.harness.ports import free_ports_in_a_row
 from tests.support.metrics import scrape
-from tests.support.several import Client, free_ports, gateways, own_urls
+from tests.support.several import Client, gateways, own_urls
 from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def own_port() -> int:
     """The first process's own port."""
-    return free_ports(NUM)
+    return free_ports_in_a_row(NUM)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -95,7 +95,7 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
             async with asking(gateway, "books", "common") as questions:
                 await until(lambda: len(questions.results) > 5)
             questions.check(ids(0, 450), 5)
-            found = await ask(gateway, "books", "written", k=1000)
+            found = await ask(gateway, "books", "written", k=1000, deadline_ms=20_000.0)
             assert {hit.id for hit in found.hits} == written
 
 

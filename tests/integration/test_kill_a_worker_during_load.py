@@ -96,7 +96,7 @@ async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
             await until(all_are_counted)
             found: list[Document | None] = []
             for group in {document["title"].split()[1] for document in model.values()}:
-                hits = (await ask(gateway, COLLECTION, group, k=1000)).hits
+                hits = (await ask(gateway, COLLECTION, group, k=1000, deadline_ms=20_000.0)).hits
                 found += [hit.fields for hit in hits]
             assert len(found) == len(model)
             assert {one["id"]: one for one in found if one is not None} == model

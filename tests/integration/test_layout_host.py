@@ -161,7 +161,7 @@ async def hosted(
                 yield workers, store, layout
             finally:
                 stop.set()
-                await asyncio.wait_for(running, 10.0)
+                await asyncio.wait_for(running, 60.0)
     finally:
         await control.close()
 

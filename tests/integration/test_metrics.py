@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -38,7 +39,11 @@ ONE_AT_A_TIME = {
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A cluster with four shards on two workers, whose setting for a port names one in use."""
     arguments = ("--shards", "4", "--workers", "2")
-    async with running_up(tmp_path / "data", *arguments, HEDGEROW_WORKER__METRICS_PORT="1") as one:
+    settings: dict[str, Any] = {
+        "HEDGEROW_WORKER__METRICS_PORT": "1",
+        "HEDGEROW_GATEWAY__DEFAULT_DEADLINE_MS": "20000",  # a busy machine can meet it
+    }
+    async with running_up(tmp_path / "data", *arguments, **settings) as one:
         yield one
 
 

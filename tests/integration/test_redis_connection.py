@@ -90,7 +90,7 @@ async def test_a_killed_server_fails_calls_at_once_and_is_found_again(
 
 async def test_a_hanging_server_is_given_up(own_server: RedisServer) -> None:
     """A server that takes commands and answers nothing fails them when the silence is too long."""
-    async with linked(own_server, silence_s=0.3) as link:
+    async with linked(own_server, silence_s=1.5) as link:
         os.kill(own_server.pid, signal.SIGSTOP)
         try:
             with pytest.raises(RedisUnavailableError):
@@ -103,7 +103,7 @@ async def test_a_hanging_server_is_given_up(own_server: RedisServer) -> None:
 
 async def test_nothing_is_sent_twice(own_server: RedisServer) -> None:
     """A push whose reply was lost with the connection is not sent again."""
-    async with linked(own_server, silence_s=0.3) as link:
+    async with linked(own_server, silence_s=1.5) as link:
         await link.call("DEL", "queue")
         os.kill(own_server.pid, signal.SIGSTOP)
         try:

@@ -420,7 +420,7 @@ async def test_a_killed_server_is_told_to_all_who_wait(own_server: RedisServer) 
 
 async def test_nothing_is_pushed_twice(own_server: RedisServer) -> None:
     """A push that a hung server took but never confirmed is not made again on the next link."""
-    async with scattering(own_server, command_timeout_s=0.4) as scattered:
+    async with scattering(own_server, command_timeout_s=1.5) as scattered:
         own_server.signal(signal.SIGSTOP)
         try:
             sinks = scattered.scatter(*range(5))

@@ -6,11 +6,11 @@ import socket
 import httpx
 import pytest
 
+from bench.harness.ports import free_ports_in_a_row
 from tests.integration.support.serve import serving, url_of
 from tests.support.launching import Process
 from tests.support.processes import descendants_of, is_alive
 from tests.support.servers import RedisServer
-from tests.support.several import free_ports
 from tests.support.waiting import block_until
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(
     redis_server: RedisServer, key_prefix: str, taken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program at the shared port, or at one process's own, ends the start with 1."""
-    first = free_ports(2)
+    first = free_ports_in_a_row(2)
     # It lets others share its port, as another gateway of several processes does.
     with socket.create_server(("127.0.0.1", first + 1), reuse_port=True):
         if taken == "process_port":

@@ -354,7 +354,7 @@ async def test_a_worker_that_begins_with_nothing_is_enough_for_both_halves(
     split.old.is_here = False
     await split.replicas[0].take_up(0)
     split.old.is_here = True
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(one.take_up(1) for one in split.replicas))
     assert [one.states[1].position for one in split.replicas] == [START, START]
     copying = asyncio.create_task(split.copier().run(always))

@@ -1,6 +1,9 @@
 """`gateway up --redis-nodes`: an embedded cluster of nodes, started, stopped and started again."""
 
 import json
+import socket
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,9 +44,24 @@ async def test_nodes_and_a_server_are_not_asked_for_together(tmp_path: Path) -> 
     assert "--redis-nodes" in up.output
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a node could not listen there")
+def test_the_ports_of_nodes_are_kept_for_them(tmp_path: Path) -> None:
+    """Another program does not get one, not even while a node is down; the node itself does."""
+    with closing(EmbeddedNodes(tmp_path, 1)) as nodes:
+        (address,) = nodes.addresses
+        port = int(address.rpartition(":")[2])
+        for _ in range(2):
+            with closing(socket.socket()) as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+            socket.create_server(("127.0.0.1", port)).close()
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", port))
+
+
 def test_the_number_of_nodes_is_fixed(tmp_path: Path) -> None:
     """Another number is refused, since slots and logs are on those that the folder has."""
     nodes = EmbeddedNodes(tmp_path, 2)
+    nodes.close()
     shown = json.dumps([program.arguments for program in nodes.programs()])
     assert nodes.password not in shown
     for name in ("password", "0/valkey.conf"):

@@ -48,7 +48,7 @@ def _run(
             for lane in lanes:
                 await lane.close(0.0)
 
-    asyncio.run(asyncio.wait_for(run(), 40.0))
+    asyncio.run(asyncio.wait_for(run(), 120.0))
 
 
 @asynccontextmanager
@@ -156,7 +156,7 @@ def test_a_later_lane_gets_a_fork_of_the_first(tmp_path: Path) -> None:
                 assert set(children_of(first)) == {parent_of(bench.pids()[0]) for bench in others}
             await until(lambda: not children_of(first), what="they are reaped")
 
-        asyncio.run(asyncio.wait_for(run(), 40.0))
+        asyncio.run(asyncio.wait_for(run(), 120.0))
         assert is_alive(first)
     assert not any(map(exists, {first, *pids}))
     assert count_fds() == num_fds
@@ -182,7 +182,7 @@ def test_forks_outlive_the_first_and_can_be_killed(tmp_path: Path) -> None:
                     os.kill(fork, signal.SIGSTOP)
                 await until(lambda: not is_alive(fork))
 
-        asyncio.run(asyncio.wait_for(run(), 40.0))
+        asyncio.run(asyncio.wait_for(run(), 120.0))
 
 
 @needs_pidfds
@@ -202,7 +202,7 @@ def test_a_first_that_does_not_obey_is_killed(tmp_path: Path) -> None:
                     await starting
                 await until(lambda: not is_alive(first))
 
-        asyncio.run(asyncio.wait_for(run(), 40.0))
+        asyncio.run(asyncio.wait_for(run(), 120.0))
 
 
 @needs_pidfds
@@ -216,7 +216,7 @@ def test_a_first_that_hangs_is_killed_at_the_end(tmp_path: Path) -> None:
             async with _lane(tmp_path, forkservers):
                 pass
 
-        asyncio.run(asyncio.wait_for(run(), 40.0))
+        asyncio.run(asyncio.wait_for(run(), 120.0))
         os.kill(first, signal.SIGSTOP)
     assert not exists(first)
 

@@ -1,30 +1,13 @@
 """Several gateway processes on one port, and clients that each keep to one of them."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any, Self
 
 import httpx
 
 from tests.support.up import Caller
-
-
-def free_ports(num: int) -> int:
-    """The first of as many consecutive ports as were all free a moment ago."""
-    while True:
-        with ExitStack() as bound:
-            first: int = bound.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[
-                1
-            ]
-            try:
-                for port in range(first + 1, first + num):
-                    bound.enter_context(socket.create_server(("127.0.0.1", port)))
-            except (OSError, OverflowError):
-                continue
-            return first
 
 
 class Client:

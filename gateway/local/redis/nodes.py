@@ -21,6 +21,7 @@ from hedgerow.common.machine.private_folder import FILE_MODE, make_private
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.hash_slots import NUM_HASH_SLOTS
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.gateway.local.locks import hold_port
 from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
@@ -58,7 +59,7 @@ class EmbeddedNodes:
         self._number = number
         make_private(self._folder)
         self.password = self._read_password()
-        self._ports = _free_ports(2 * number)
+        self._ports, self._holders = _choose_ports(2 * number)
         self.addresses = [f"127.0.0.1:{port}" for port in self._ports[:number]]
 
     @property
@@ -87,6 +88,11 @@ class EmbeddedNodes:
             f"{NAME}-{number}": f"redis://{address}"
             for number, address in enumerate(self.addresses)
         }
+
+    def close(self) -> None:
+        """Give the ports up, after the nodes have ended."""
+        for holder in self._holders:
+            holder.close()
 
     def programs(self) -> list[Program]:
         """The programs for the supervisor."""
@@ -210,10 +216,14 @@ async def _info(node: RedisClient) -> Mapping[str, str]:
     return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
 
-def _free_ports(number: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now."""
+def _choose_ports(number: int) -> tuple[list[int], list[socket.socket]]:
+    """Ports of 127.0.0.1 that are free, and sockets that keep them for the nodes (`hold_port`)."""
+    if sys.platform == "linux":
+        holders = [hold_port("127.0.0.1", 0) for _ in range(number)]
+        held = [one for one in holders if one is not None]
+        return [int(one.getsockname()[1]) for one in held], held
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        return [int(one.getsockname()[1]) for one in sockets], []
