@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 NUM_SHARDS = 3
 LATE_S = 2.0  # on a machine that is busy; bench.nodes measures it
-OF_DATA = {b"search", b"fetch", b"log", b"applied", b"trimmed"}
+OF_DATA = {b"search", b"fetch", b"log", b"applied", b"trimmed", b"registered"}
 
 
 @pytest.fixture(scope="module")
