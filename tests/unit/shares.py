@@ -16,11 +16,14 @@ KEEPING_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
 
-# They import numpy, after which Hypothesis also seeds and restores its generator of random numbers
-# for each example: a third more of a plain one. So each process runs them last. Whichever is ready
-# first takes the next, the longest before the others, so that all end at about the same time.
+# Most import numpy, after which Hypothesis also seeds and restores its generator of random numbers
+# for each example: a third more of a plain one. So each process runs them last. The others take
+# seconds and have no properties. Whichever process is ready first takes the next, the longest
+# before the others, so that all end at about the same time.
 LAST = (
+    "test_equal_callers.py",
     "test_simulate.py",
+    "test_admission_limit.py",
     "test_nearest.py",
     "test_vector.py",
     "test_shard_clone.py",
