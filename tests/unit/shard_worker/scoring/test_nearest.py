@@ -25,7 +25,7 @@ NUM, DIMENSIONS, K = 3000, 32, 10
 class Made(NamedTuple):
     """An index with a graph of all rows but the last, and the vectors in it."""
 
-    index: TextIndex
+    searched: TextIndex
     graph: "Graph"
     vectors: "ndarray[Any, Any]"
     queries: "ndarray[Any, Any]"
@@ -95,9 +95,9 @@ def found_by(made: Made, query: Any, restriction: tantivy.Query | None, k: int =
     """The numbers of the documents that a search finds."""
     from hedgerow.shard_worker.scoring import nearest  # noqa: PLC0415 - loads numpy
 
-    file = made.index.vectors["place"]
+    file = made.searched.vectors["place"]
     wanted = WantedVector("place", query.tobytes(), k, 128)
-    search = nearest.Nearest(made.index, file, made.graph, wanted, lambda: None)
+    search = nearest.Nearest(made.searched, file, made.graph, wanted, lambda: None)
     return [int(one) for _, one in search.find(restriction, k).hits]
 
 
@@ -119,7 +119,7 @@ def test_recall_with_a_filter(
     monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     most = max(round(1000 * share), 3)
     below = tantivy.Query.range_query(
-        made.index.schema, "n", tantivy.FieldType.Integer, 0, most, include_upper=False
+        made.searched.schema, "n", tantivy.FieldType.Integer, 0, most, include_upper=False
     )
     matching = made.numbers % 1000 < most
     hits = 0
@@ -140,7 +140,7 @@ def test_a_filter_against_the_vector(
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
     monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     monkeypatch.setattr(nearest, "_MOST_NAMED", 1000)
-    index, query = made.index, made.queries[0]
+    index, query = made.searched, made.queries[0]
     near = made.vectors @ query
     edge = float(np.quantile(near, 0.3))
     far = tantivy.Query.range_query(index.schema, "near", tantivy.FieldType.Float, None, edge)
@@ -189,7 +189,7 @@ def test_more_are_looked_up_the_fewer_match(
 
 def test_a_search_gives_up_between_its_steps(made: Made, nearest: Any) -> None:
     """The budget is looked at while a search runs."""
-    index = made.index
+    index = made.searched
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)
 
     def check() -> None:
@@ -202,7 +202,7 @@ def test_a_search_gives_up_between_its_steps(made: Made, nearest: Any) -> None:
 
 def test_hits_are_plain_values(made: Made, nearest: Any) -> None:
     """What is found goes over the wire as Python's own numbers, not numpy's."""
-    index = made.index
+    index = made.searched
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)
     found = nearest.Nearest(index, index.vectors["place"], None, wanted, lambda: None).find(None, K)
     assert b"numpy" not in pickle.dumps(found.hits)
