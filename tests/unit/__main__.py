@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.side_by_side import run
-from tests.unit.shares import CLAIMS_VARIABLE, VARIABLE
+from tests.unit.shares import CLAIMS_VARIABLE, KEEPING_MEMORY, VARIABLE
 
 MOST_PROCESSES = 4
 # `pytest.ExitCode.NO_TESTS_COLLECTED`. Importing pytest takes 0.2 s, before the others could start.
@@ -45,7 +45,8 @@ def _command(number: int) -> list[str]:
 
 
 def _env(number: int, count: int, claims: str) -> dict[str, str]:
-    return {**os.environ, VARIABLE: f"{number}/{count}", CLAIMS_VARIABLE: claims}
+    share = {VARIABLE: f"{number}/{count}", CLAIMS_VARIABLE: claims}
+    return {**KEEPING_MEMORY, **os.environ, **share}
 
 
 def _num_cores() -> int:

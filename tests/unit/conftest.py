@@ -14,11 +14,20 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_routed_app
+from tests.support.garbage import left_to_collector
 from tests.support.memory_files import keep_temporary_files_in_memory
 from tests.support.turns import take_turns
-from tests.unit.shares import LAST, are_claimed, claimed, is_first, own_share
+from tests.unit.shares import (
+    LAST,
+    are_claimed,
+    claimed,
+    is_first,
+    keep_no_memory_in_children,
+    own_share,
+)
 
 keep_temporary_files_in_memory()
+keep_no_memory_in_children()
 
 _MODULES = own_share(Path(__file__).parent.rglob("test_*.py"))
 
@@ -102,14 +111,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     In a fresh clone, the first property that runs has Hypothesis read the whole product for
     constants, which takes 2.5 s. It keeps them in files, which the other processes find then.
+
+    Before the others of its kind comes what collects garbage: it goes through all that the tests
+    before it have left, which later are millions of objects.
     """
     late = set(LAST)
     if not is_first():
         late |= {item.path.name for item in items if is_hypothesis_test(getattr(item, "obj", None))}
-    items.sort(key=lambda item: (item.path.name in LAST, item.path.name in late))
+    items.sort(
+        key=lambda item: (
+            item.path.name in LAST,
+            item.path.name in late,
+            not _collects_garbage(item),
+        )
+    )
     if config.option.collectonly and are_claimed():  # each is listed once, as it would be run
         mine = set(claimed({item.path for item in items if item.path.name in LAST}))
         items[:] = [item for item in items if item.path.name not in LAST or item.path in mine]
+
+
+def _collects_garbage(item: pytest.Item) -> bool:
+    module = item.getparent(pytest.Module)
+    return any(hasattr(module and module.obj, name) for name in ("gc", left_to_collector.__name__))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,11 +7,23 @@ from pathlib import Path
 VARIABLE = "UNIT_TESTS_SHARE"  # its number and how many there are, as "0/2"
 CLAIMS_VARIABLE = "UNIT_TESTS_CLAIMS"  # the folder in which the processes claim modules
 
-# They import numpy, after which Hypothesis also seeds and restores its generator of random numbers
-# for each example: a third more of a plain one. So each process runs them last. Whichever is ready
-# first takes the next, the longest before the others, so that all end at about the same time.
+# Has glibc keep what a process frees, in one heap for all threads; other systems ignore it. By
+# default, each commit of an index takes megabytes from the system, page by page, and returns them.
+# glibc reads these variables when a process starts.
+KEEPING_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+}
+
+# Most import numpy, after which Hypothesis also seeds and restores its generator of random numbers
+# for each example: a third more of a plain one. So each process runs them last. The others take
+# seconds and have no properties. Whichever process is ready first takes the next, the longest
+# before the others, so that all end at about the same time.
 LAST = (
+    "test_equal_callers.py",
     "test_simulate.py",
+    "test_admission_limit.py",
     "test_nearest.py",
     "test_vector.py",
     "test_shard_clone.py",
@@ -23,6 +35,13 @@ LAST = (
     "test_embedding_batches.py",
     "test_embedded_vectors.py",
 )
+
+
+def keep_no_memory_in_children() -> None:
+    """Have the processes that tests start return their memory as they do in use."""
+    for name, value in KEEPING_MEMORY.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
 
 
 def own_share(modules: Iterable[Path]) -> set[Path]:

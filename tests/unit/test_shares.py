@@ -1,5 +1,6 @@
 """The ring runs in several processes, each of which runs a share of the modules."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from tests.unit.__main__ import NO_TESTS, combined
 from tests.unit.shares import (
     CLAIMS_VARIABLE,
+    KEEPING_MEMORY,
     LAST,
     VARIABLE,
     are_claimed,
     claimed,
     is_first,
+    keep_no_memory_in_children,
     own_share,
 )
 
@@ -53,6 +56,16 @@ def test_one_process_is_the_first(share: str, is_it: bool, monkeypatch: pytest.M
     """Which one does for all what the others would do at the same time."""
     monkeypatch.setenv(VARIABLE, share)
     assert is_first() is is_it
+
+
+def test_programs_that_tests_start_return_memory_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a process of this ring keeps memory is not handed on; what the caller has set, is."""
+    mine, other, _ = KEEPING_MEMORY
+    monkeypatch.setenv(mine, KEEPING_MEMORY[mine])
+    monkeypatch.setenv(other, "7")
+    keep_no_memory_in_children()
+    assert mine not in os.environ
+    assert os.environ[other] == "7"
 
 
 def test_a_process_by_itself_runs_all(monkeypatch: pytest.MonkeyPatch) -> None:

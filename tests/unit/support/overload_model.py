@@ -69,6 +69,7 @@ class Shard:
     hangs: Callable[[float], bool] | None = None
     queue: deque[tuple[Query, float]] = field(default_factory=deque)
     num_busy: int = 0
+    looks_at: float = 0.0  # while it hangs, the next time that it may go on
 
     def pop(self, now: float) -> tuple["Query", float]:
         """The request whose turn it is, and when it was queued."""
@@ -146,14 +147,16 @@ class Model:
             else:
                 shard.queue.append(queued)
                 on_queued(number, len(shard.queue), now)
-            if shard.num_busy < shard.num_servers or shard.hangs is not None:
+            if shard.num_busy < shard.num_servers:
                 self._pull(number, now)
         self.at(query.expires_at, partial(self._end, query))
 
     def _pull(self, number: int, now: float) -> None:
         shard = self.shards[number]
         if shard.hangs is not None and shard.hangs(now):
-            self.at(now + 0.01, partial(self._pull, number))
+            if now >= shard.looks_at:
+                shard.looks_at = now + 0.01
+                self.at(shard.looks_at, partial(self._pull, number))
             return
         queue = shard.queue
         while queue and shard.num_busy < shard.num_servers:
@@ -186,6 +189,7 @@ class Model:
             query.ended_at = now
             self.num_in_flight -= 1
             query.permit.done(now)
+            query.permit = None  # the queries are kept
 
 
 def poisson(

@@ -28,6 +28,11 @@ from hedgerow.gateway.transport.messenger import Messenger
 from tests.unit.support.scripted import ScriptedTransport
 
 COLLECTION = Collection(name="things", uid="u1", fields={}, rank_profile="noop")
+PROFILES = {
+    "noop": RankProfile(first_phase="noop", lane="loop"),
+    "bm25": RankProfile(),
+    "ranked": RankProfile(second_phase="some:function"),
+}
 
 
 class FixedView:
@@ -91,11 +96,7 @@ def searcher_over(
         SearchSettings(
             gateway=settings or GatewaySettings(),
             limits=QuerySettings(),
-            profiles={
-                "noop": RankProfile(first_phase="noop", lane="loop"),
-                "bm25": RankProfile(),
-                "ranked": RankProfile(second_phase="some:function"),
-            },
+            profiles=dict(PROFILES),
             hedging=hedging or HedgingSettings(),
             coverage=coverage,
             max_attached_bytes=max_attached_bytes,

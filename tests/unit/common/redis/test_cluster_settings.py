@@ -59,7 +59,9 @@ def test_a_server_of_its_own_is_another_server() -> None:
 
 async def test_the_server_that_does_not_answer_is_named_by_its_setting(tmp_path: Path) -> None:
     """Of two servers, the error says by which setting it was reached."""
-    settings = RedisSettings(url="redis://127.0.0.1:1", control_url=f"unix://{tmp_path}/none")
+    settings = RedisSettings(
+        url="redis://127.0.0.1:1", control_url=f"unix://{tmp_path}/none", reconnect_max_s=0.001
+    )
     with pytest.raises(RedisUnavailableError, match=r"^redis.control_url: Redis does not answer"):
         await connect(settings)
 

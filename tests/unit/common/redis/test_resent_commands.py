@@ -18,6 +18,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from tests.support.garbage import left_to_collector
 
 MOVED = b"-MOVED 7 127.0.0.1:1\r\n"
+SOON_S = 0.001  # the longest pause between two attempts
 WRITES = [("XADD", "log", "*", "op", "1"), ("XLEN", "log"), ("XADD", "log", "*", "op", "2")]
 
 
@@ -149,7 +150,8 @@ async def test_a_server_at_a_fixed_address_has_no_other_nodes() -> None:
     node = Nodes([MOVED] * MAX_ATTEMPTS)
     async with await asyncio.start_server(node.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        client = RedisClient(RedisSettings(url=f"redis://127.0.0.1:{port}/0"))
+        url = f"redis://127.0.0.1:{port}/0"
+        client = RedisClient(RedisSettings(url=url, reconnect_max_s=SOON_S))
         try:
             with pytest.raises(RedisUnavailableError, match="MOVED"):
                 await client.execute("XLEN", "log")
@@ -159,7 +161,7 @@ async def test_a_server_at_a_fixed_address_has_no_other_nodes() -> None:
 
 async def test_a_command_that_fails_leaves_no_cycle() -> None:
     """While Redis is away, hundreds fail each minute: none waits for the garbage collector."""
-    client = RedisClient(RedisSettings(url="redis://127.0.0.1:1/0"))
+    client = RedisClient(RedisSettings(url="redis://127.0.0.1:1/0", reconnect_max_s=SOON_S))
 
     async def fail() -> None:
         with suppress(RedisUnavailableError):

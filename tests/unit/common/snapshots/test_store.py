@@ -33,14 +33,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SnapshotSt
     fsspec.filesystem("memory").store.clear()
 
 
-@pytest.fixture
-def frozen(tmp_path: Path) -> Path:
-    """A shard's copy, ready to be uploaded."""
-    shard = indexer(tmp_path / "origin")
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard's copy, ready to be uploaded; no test changes it."""
+    folder = tmp_path_factory.mktemp("frozen")
+    shard = indexer(folder / "origin")
     write(shard, 1)
-    wait(shard.freeze(tmp_path / "frozen"))
+    wait(shard.freeze(folder / "copy"))
     shard.close()
-    return tmp_path / "frozen"
+    return folder / "copy"
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard of other documents, to be copied to where a test needs it."""
+    folder = tmp_path_factory.mktemp("older")
+    shard = indexer(folder)
+    write(shard, 0)
+    shard.close()
+    return folder
 
 
 def on_target(store: SnapshotStore, manifest: Manifest, path: str) -> Any:
@@ -298,16 +309,14 @@ STEPS = 12
 @pytest.mark.parametrize("step", range(STEPS))
 @pytest.mark.parametrize("had", ["nothing", "an old copy"])
 def test_killed_at_any_step_a_restoring_leaves_nothing_half(
-    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch, step: int, had: str
+    tmp_path: Path, frozen: Path, older: Path, monkeypatch: pytest.MonkeyPatch, step: int, had: str
 ) -> None:
     """After each step a store is whole, or not there; and the next attempt makes it whole."""
     store, data = SnapshotStore(str(tmp_path / "target"), "prefix"), tmp_path / "data"
     store.commit(manifest := upload(store, frozen, 1000))
     folder = shard_folder(data, 0)
     if had == "an old copy":
-        old = indexer(folder)
-        write(old, 0)
-        old.close()
+        shutil.copytree(older, folder)
         whole = [held(folder), held(frozen)]
     else:
         whole = [held(frozen)]

@@ -15,7 +15,9 @@ from tests.support.sample_results import as_answer, make_result
 
 VALUES = st.recursive(
     st.text(max_size=300) | st.integers(-9, 9) | st.none(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 DOCUMENT = st.dictionaries(st.text(max_size=5), VALUES, max_size=5)

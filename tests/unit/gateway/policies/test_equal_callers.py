@@ -1,26 +1,41 @@
 """Callers that ask as much as each other, in a model of an overloaded cluster."""
 
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 
 from tests.unit.support.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
-from tests.unit.support.overload_model import Query
 
 _NUM_SEEDS = 2
 _SINCE, _UNTIL = 1.0, 3.0
 
 
+class Settled(NamedTuple):
+    """What became of the queries of a run after its first second.
+
+    Attributes:
+        num_admitted: those that were let in.
+        num_partial: those of them that some shard did not answer.
+        num_good: whole answers in time.
+    """
+
+    num_admitted: int
+    num_partial: int
+    num_good: int
+
+
 @cache
-def settled(
-    num_callers: int, num_addresses: int, seed: int, *, are_patient: bool
-) -> tuple[int, list[Query]]:
-    """How many shards there are, and the queries of a run after its first second."""
+def settled(num_callers: int, num_addresses: int, seed: int, *, are_patient: bool) -> Settled:
+    """Run a model of some callers."""
     model = ClosedModel(
         num_callers, num_addresses, are_patient=are_patient, until=_UNTIL, seed=seed
     )
     queries = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
-    return len(model.shards), queries
+    admitted = [query for query in queries if not query.cause]
+    whole = [query for query in admitted if query.num_ok == len(model.shards)]
+    num_good = sum(query.ended_at - query.arrived_at <= DEADLINE_S for query in whole)
+    return Settled(len(admitted), len(admitted) - len(whole), num_good)
 
 
 @pytest.mark.parametrize("are_patient", [True, False])
@@ -30,14 +45,13 @@ def test_callers_that_ask_alike_do_not_push_each_other_back(
     times: int, num_addresses: int, are_patient: bool
 ) -> None:
     """Of equal callers at several addresses none goes ahead so often that others' time runs out."""
-    num_admitted = num_partial = 0
-    for seed in range(_NUM_SEEDS):
-        num_shards, queries = settled(32 * times, num_addresses, seed, are_patient=are_patient)
-        admitted = [query for query in queries if not query.cause]
-        num_admitted += len(admitted)
-        num_partial += sum(query.num_ok < num_shards for query in admitted)
+    runs = [
+        settled(32 * times, num_addresses, seed, are_patient=are_patient)
+        for seed in range(_NUM_SEEDS)
+    ]
+    num_admitted = sum(run.num_admitted for run in runs)
     assert num_admitted > 0.6 * CAPACITY * _NUM_SEEDS * (_UNTIL - _SINCE)  # the machine is slower
-    assert num_partial <= 0.01 * num_admitted
+    assert sum(run.num_partial for run in runs) <= 0.01 * num_admitted
 
 
 @pytest.mark.parametrize("capacity", [1000.0, 2700.0])
@@ -55,14 +69,8 @@ def test_callers_that_come_back_together_do_not_drive_the_limit_up(capacity: flo
 
 def goodput(num_callers: int, *, are_patient: bool) -> float:
     """Whole answers in time, a second."""
-    num_shards, queries = settled(num_callers, 8, 1, are_patient=are_patient)
-    num_good = sum(
-        not query.cause
-        and query.num_ok == num_shards
-        and query.ended_at - query.arrived_at <= DEADLINE_S
-        for query in queries
-    )
-    return num_good / (_UNTIL - _SINCE)
+    run = settled(num_callers, 8, 1, are_patient=are_patient)
+    return run.num_good / (_UNTIL - _SINCE)
 
 
 @pytest.mark.parametrize("are_patient", [True, False])

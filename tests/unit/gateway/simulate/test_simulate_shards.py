@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -50,6 +51,25 @@ class Bench:
         """Queue a request at `when`."""
         self.loop.at(when, lambda _: self.push(expires_at), None)
 
+    def push_poisson(self, rate: float, num: int, seed: int) -> float:
+        """Queue `num` requests at random times, `rate` a second; returns when the last comes."""
+        rng = random.Random(seed)
+        times = list(accumulate(rng.expovariate(rate) for _ in range(num)))
+        left = iter(times)
+
+        # Each arrival plans the next, so that the agenda stays short.
+        def arrive(_: object) -> None:
+            self.push()
+            plan_next()
+
+        def plan_next() -> None:
+            when = next(left, None)
+            if when is not None:
+                self.loop.at(when, arrive, None)
+
+        plan_next()
+        return times[-1]
+
     def do_at(self, when: float, action: Callable[[], object]) -> None:
         """Act at `when`."""
         self.loop.at(when, lambda _: action(), None)
@@ -94,11 +114,8 @@ def test_waits_in_a_shared_queue_are_erlangs(
         replicas=replicas,
         concurrency=concurrency,
     )
-    servers, num_jobs, when = replicas * concurrency, 60_000, 0.0
-    rng = random.Random(5)
-    for _ in range(num_jobs):
-        when += rng.expovariate(load * servers)
-        one.push_at(when)
+    servers, num_jobs = replicas * concurrency, 60_000
+    when = one.push_poisson(load * servers, num_jobs, seed=5)
     one.run(when + 1000)
     assert len(one.answered) == num_jobs
     mean_wait = math.fsum(job.started_at - job.queued_at for job, _ in one.answered) / num_jobs
@@ -109,11 +126,7 @@ def test_waits_in_a_shared_queue_are_erlangs(
 def test_waits_in_separate_queues_are_those_of_single_servers(bench: Any) -> None:
     """A random queue a request is M/M/1 each: Poisson arrivals split at random stay Poisson."""
     one = bench(SeparateShard, service=Exponential(kind="exponential", mean_ms=1000), replicas=2)
-    rng, when = random.Random(6), 0.0
-    for _ in range(60_000):
-        when += rng.expovariate(2 * 0.6)
-        one.push_at(when)
-    one.run(when + 1000)
+    one.run(one.push_poisson(2 * 0.6, 60_000, seed=6) + 1000)
     mean_wait = math.fsum(job.started_at - job.queued_at for job, _ in one.answered) / 60_000
     assert mean_wait == pytest.approx(erlang_wait(1, 0.6, 1.0), rel=0.08)
 
@@ -132,11 +145,7 @@ def test_ties_that_cost_no_time_are_one_shared_queue(bench: Any) -> None:
     ]
     starts = []
     for one in benches:
-        rng, when = random.Random(7), 0.0
-        for _ in range(10_000):
-            when += rng.expovariate(2 * 0.7)
-            one.push_at(when)
-        one.run(when + 1000)
+        one.run(one.push_poisson(2 * 0.7, 10_000, seed=7) + 1000)
         starts.append(sorted(job.started_at for job, _ in one.answered))
     assert len(starts[0]) == 10_000
     assert starts[1] == pytest.approx(starts[0])

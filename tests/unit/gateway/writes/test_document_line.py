@@ -75,13 +75,17 @@ def test_whole_numbers_are_ids() -> None:
     assert parsed.document == json.loads(parsed.body) == {"id": "184", "n": 5}
 
 
+# A value with more leaves is drawn again, as most are where lists are longer.
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 

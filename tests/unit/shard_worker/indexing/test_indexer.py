@@ -231,7 +231,7 @@ def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=str(tmp_path)):
         ShardIndexer(tmp_path, 0, MEMORY, lock_wait_s=0.0)
     assert found(tmp_path, state)[1] == {"u0": ["a"]}
-    ending = threading.Timer(0.2, first.close)
+    ending = threading.Timer(0.05, first.close)
     ending.start()
     second = ShardIndexer(tmp_path, 0, MEMORY)
     ending.join()

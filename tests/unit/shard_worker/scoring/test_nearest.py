@@ -17,13 +17,16 @@ from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 if TYPE_CHECKING:
     from numpy import ndarray
 
+    from hedgerow.shard_worker.vectors.graph import Graph
+
 NUM, DIMENSIONS, K = 3000, 32, 10
 
 
 class Made(NamedTuple):
     """An index with a graph of all rows but the last, and the vectors in it."""
 
-    path: Path
+    searched: TextIndex
+    graph: "Graph"
     vectors: "ndarray[Any, Any]"
     queries: "ndarray[Any, Any]"
     numbers: "ndarray[Any, Any]"
@@ -44,6 +47,8 @@ def nearest() -> Any:
 @pytest.fixture(scope="module", params=["none", "int8"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, np: Any) -> Made:
     """Clustered vectors, a tenth of them deleted, and some added after the graph."""
+    from hedgerow.shard_worker.vectors.graph import Graph  # noqa: PLC0415 - loads numpy
+
     path = tmp_path_factory.mktemp("nearest") / "i"
     place = {"type": "vector", "dimensions": DIMENSIONS, "quantisation": request.param}
     collection = define("c", {"fields": {"n": "integer", "near": "float", "place": place}})
@@ -79,21 +84,20 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     writer.apply([f"{number:05}" for number in range(0, NUM, 10)], ())
     writer.commit()
     writer.close()
-    return Made(path, vectors, queries, np.arange(NUM))
+    index = TextIndex.open(path)
+    graph = index.vectors["place"].graph()
+    assert graph is not None
+    assert graph[0] == NUM - 100
+    return Made(index, Graph(graph[1], graph[0]), vectors, queries, np.arange(NUM))
 
 
 def found_by(made: Made, query: Any, restriction: tantivy.Query | None, k: int = K) -> list[int]:
     """The numbers of the documents that a search finds."""
     from hedgerow.shard_worker.scoring import nearest  # noqa: PLC0415 - loads numpy
-    from hedgerow.shard_worker.vectors.graph import Graph  # noqa: PLC0415 - this, too
 
-    index = TextIndex.open(made.path)
-    file = index.vectors["place"]
-    graph = file.graph()
-    assert graph is not None
-    assert graph[0] == NUM - 100
+    file = made.searched.vectors["place"]
     wanted = WantedVector("place", query.tobytes(), k, 128)
-    search = nearest.Nearest(index, file, Graph(graph[1], graph[0]), wanted, lambda: None)
+    search = nearest.Nearest(made.searched, file, made.graph, wanted, lambda: None)
     return [int(one) for _, one in search.find(restriction, k).hits]
 
 
@@ -113,10 +117,9 @@ def test_recall_with_a_filter(
     # Else such an index would not use its graph.
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
     monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
-    index = TextIndex.open(made.path)
     most = max(round(1000 * share), 3)
     below = tantivy.Query.range_query(
-        index.schema, "n", tantivy.FieldType.Integer, 0, most, include_upper=False
+        made.searched.schema, "n", tantivy.FieldType.Integer, 0, most, include_upper=False
     )
     matching = made.numbers % 1000 < most
     hits = 0
@@ -137,7 +140,7 @@ def test_a_filter_against_the_vector(
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
     monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     monkeypatch.setattr(nearest, "_MOST_NAMED", 1000)
-    index, query = TextIndex.open(made.path), made.queries[0]
+    index, query = made.searched, made.queries[0]
     near = made.vectors @ query
     edge = float(np.quantile(near, 0.3))
     far = tantivy.Query.range_query(index.schema, "near", tantivy.FieldType.Float, None, edge)
@@ -186,7 +189,7 @@ def test_more_are_looked_up_the_fewer_match(
 
 def test_a_search_gives_up_between_its_steps(made: Made, nearest: Any) -> None:
     """The budget is looked at while a search runs."""
-    index = TextIndex.open(made.path)
+    index = made.searched
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)
 
     def check() -> None:
@@ -199,7 +202,7 @@ def test_a_search_gives_up_between_its_steps(made: Made, nearest: Any) -> None:
 
 def test_hits_are_plain_values(made: Made, nearest: Any) -> None:
     """What is found goes over the wire as Python's own numbers, not numpy's."""
-    index = TextIndex.open(made.path)
+    index = made.searched
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)
     found = nearest.Nearest(index, index.vectors["place"], None, wanted, lambda: None).find(None, K)
     assert b"numpy" not in pickle.dumps(found.hits)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -78,6 +79,7 @@ def find(index: TextIndex, query: str, k: int, watched: object = None) -> Found:
     return found._replace(located=None)
 
 
+@lru_cache(maxsize=64)  # several tests look for the same in the same indexes
 def brute_force(index: TextIndex, query: str) -> list[tuple[float, str]]:
     """All matches, formatted and sorted one by one."""
     built = QueryBuilder(index, None).build(parse(query, COLLECTION, strict=True)[0])

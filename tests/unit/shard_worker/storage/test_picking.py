@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from hedgerow.shard_worker.storage.picking import pick_of
 
+# A value with more leaves is drawn again, as most are where lists are longer.
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 names = st.text(max_size=3) | st.sampled_from(("id", "título", 'q"', "\\", "\n", "f0"))

@@ -4,6 +4,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -67,6 +68,7 @@ def count_everywhere(
     ]
 
 
+@cache
 def second_of(text: str) -> Any:
     """A date as indexes keep it."""
     date = parse_date(text)
