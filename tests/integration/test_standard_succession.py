@@ -63,7 +63,12 @@ async def test_what_failed_to_start_is_shut_down_though_the_pool_ends_meanwhile(
     succession.replace()
     await until(lambda: failing.has_begun)
     is_taken = threading.Event()
-    busy = loop.run_in_executor(None, lambda: is_taken.set() or is_free.wait(60))
+
+    def take() -> None:
+        is_taken.set()
+        is_free.wait(60)
+
+    busy = loop.run_in_executor(None, take)
     may_fail.set()
     await until(lambda: is_taken.is_set() and threads._work_queue.qsize() == 1)
     closing = asyncio.create_task(succession.close())
