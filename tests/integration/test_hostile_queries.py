@@ -135,7 +135,8 @@ async def test_heavy_queries_that_run_over_open_no_breaker(cluster: Cluster) -> 
             assert states(gateway) == {State.CLOSED}
 
         async def is_whole() -> bool:
-            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+            return result.coverage.is_full
 
         await until(is_whole)
         assert states(gateway) == {State.CLOSED}

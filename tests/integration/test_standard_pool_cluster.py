@@ -84,7 +84,9 @@ async def test_a_query_that_kills_scorers_fails_and_harms_no_later_one(cluster: 
 
         async def is_whole() -> bool:
             try:
-                result = await ask(gateway, "hedges", "hedge", rank_profile="numbers")
+                result = await ask(
+                    gateway, "hedges", "hedge", rank_profile="numbers", deadline_ms=2000.0
+                )
             except InsufficientCoverageError:
                 return False
             return result.coverage.is_full

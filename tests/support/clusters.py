@@ -243,5 +243,5 @@ async def load_into(gateway: Gateway, collection: str, documents: Sequence[dict[
 
 async def ask(gateway: Gateway, collection: str, query: str, **changes: Any) -> SearchResult:
     """Search once, by a deadline that a loaded machine can meet."""
-    wanted: dict[str, Any] = {"deadline_ms": 2000.0, **changes}
+    wanted: dict[str, Any] = {"deadline_ms": 10_000.0, **changes}
     return await gateway.search(SearchQuery(collection, query, **wanted))
