@@ -77,10 +77,12 @@ def test_a_split_is_shown_until_it_ends(browser: Browser, replicated: Cluster) -
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 def test_the_placement_fits_a_phone(browser: Browser, replicated: Cluster, is_dark: bool) -> None:
     """With moves under way, axe finds nothing serious, and no line is wider than the page."""
+    browser.open(replicated.url, "cluster", size=PHONE, is_dark=is_dark)
+    # A worker that has nothing is drained at once.
+    browser.until_text("nothing moves", "#placement-title", 90.0)
     with replicated.client() as client:
         client.drain_worker("worker-1")
         try:
-            browser.open(replicated.url, "cluster", size=PHONE, is_dark=is_dark)
             browser.until_text("draining", "#placement")
             assert browser.axe() == []
             assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]

@@ -56,7 +56,8 @@ async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster
         await all_live(gateway)
 
         async def is_whole() -> bool:
-            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+            return result.coverage.is_full
 
         await until(is_whole)
 
@@ -107,7 +108,7 @@ async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> N
 
         async def is_whole() -> bool:
             try:
-                result = await ask(gateway, "hedges", "hedge", k=100)
+                result = await ask(gateway, "hedges", "hedge", k=100, deadline_ms=2000.0)
             except InsufficientCoverageError:
                 return False
             return result.coverage.is_full and len(result.hits) == len(DOCUMENTS)
@@ -140,6 +141,9 @@ async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
             cluster.server.signal(signal.SIGCONT)
 
         async def is_whole() -> bool:
-            return gateway.is_ready and (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            if not gateway.is_ready:
+                return False
+            result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+            return result.coverage.is_full
 
         await until(is_whole)

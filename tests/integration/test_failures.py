@@ -155,7 +155,8 @@ async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
             cluster.signal(1, signal.SIGCONT)
 
         async def is_whole() -> bool:
-            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+            return result.coverage.is_full
 
         await until(is_whole)
 
@@ -249,7 +250,7 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(
         async def ask_hanging(**changes: Any) -> SearchResult:
             return await ask(gateway, "hanging", "hanging", rank_profile="greeting", **changes)
 
-        late = await ask_hanging()
+        late = await ask_hanging(deadline_ms=2000.0)
         assert late.hits[0].fields == document
         assert late.fetch is not None
         assert "in time" in late.fetch.problems[0].reason
@@ -315,7 +316,8 @@ async def test_a_draining_worker_answers_what_it_has_pulled(cluster: Cluster) ->
     """SIGTERM under load: the process ends by itself, with status 0, and comes back whole."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
-        queries = [asyncio.create_task(ask(gateway, "hedges", "hedge")) for _ in range(20)]
+        asking = [ask(gateway, "hedges", "hedge", deadline_ms=2000.0) for _ in range(20)]
+        queries = [asyncio.create_task(one) for one in asking]
         await asyncio.sleep(0)
         cluster.signal(1, signal.SIGTERM)
         for result in await asyncio.gather(*queries):

@@ -63,7 +63,9 @@ async def learnt(cluster: Cluster, max_extra_load: float = 1.0) -> AsyncIterator
         await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS)
         await load(gateway, "hedges", DOCUMENTS)
         for number in range(100):
-            result = await ask(gateway, "hedges", f"hedge {number}", rank_profile="late_here")
+            result = await ask(
+                gateway, "hedges", f"hedge {number}", rank_profile="late_here", deadline_ms=2000.0
+            )
             assert result.coverage.is_full
         yield gateway
 
@@ -151,7 +153,13 @@ async def test_what_waits_behind_a_slow_request_is_answered_by_the_other_replica
             )
             assert result.coverage.fraction > 0
             for quick in range(30):  # else the slow worker has learnt to take one at a time
-                await ask(gateway, "hedges", f"hedge {quick}", rank_profile="late_here")
+                await ask(
+                    gateway,
+                    "hedges",
+                    f"hedge {quick}",
+                    rank_profile="late_here",
+                    deadline_ms=2000.0,
+                )
 
         async def given_back() -> bool:
             return (await counters(gateway)).get("searches_given_back", 0) > before

@@ -21,6 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 2
+PATIENT_MS = 20_000.0
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"hedge number {number}", "tag": "*\\", "number": number}
     for number in range(200)
@@ -60,7 +61,7 @@ async def beside_a_normal_client(
     attacking = asyncio.create_task(attack())
     fractions: list[float] = []
     while not attacking.done() or len(fractions) < 3:
-        result = await ask(gateway, "hedges", "hedge number")
+        result = await ask(gateway, "hedges", "hedge number", deadline_ms=PATIENT_MS)
         fractions.append(result.coverage.fraction)
         assert states(gateway) == {State.CLOSED}
     await attacking
@@ -76,7 +77,7 @@ async def test_awkward_queries_are_answered(cluster: Cluster, num_queries: int) 
             for number in range(num_queries):
                 query = AWKWARD[number % len(AWKWARD)]
                 with contextlib.suppress(BadRequestError):
-                    result = await ask(gateway, "hedges", query)
+                    result = await ask(gateway, "hedges", query, deadline_ms=PATIENT_MS)
                     assert result.coverage.is_full
 
         assert set(await beside_a_normal_client(gateway, attack)) == {1.0}
@@ -94,7 +95,13 @@ async def test_queries_that_only_the_scorers_refuse_are_the_callers_fault(
             async def attack() -> None:
                 for number in range(num_queries):
                     with pytest.raises(BadRequestError, match="does not fit the index"):
-                        await ask(gateway, "hedges", "hedge", filter=f"nope{number}:x")
+                        await ask(
+                            gateway,
+                            "hedges",
+                            "hedge",
+                            filter=f"nope{number}:x",
+                            deadline_ms=PATIENT_MS,
+                        )
 
             assert set(await beside_a_normal_client(gateway, attack)) == {1.0}
 
@@ -128,7 +135,8 @@ async def test_heavy_queries_that_run_over_open_no_breaker(cluster: Cluster) -> 
             assert states(gateway) == {State.CLOSED}
 
         async def is_whole() -> bool:
-            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+            return result.coverage.is_full
 
         await until(is_whole)
         assert states(gateway) == {State.CLOSED}

@@ -10,7 +10,7 @@ import pytest
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import Placing, asking, placing
 from tests.integration.support.snapshots import documents, ids, make_snapshots
-from tests.support.clusters import Cluster, ask, load, running_cluster
+from tests.support.clusters import AS_ANY_OTHER, Cluster, ask, load, running_cluster
 from tests.support.launching import starting_by_exec
 from tests.support.processes import descendants_of
 from tests.support.servers import RedisServer
@@ -26,6 +26,7 @@ MOST_GROWTH_KB = 30_000  # of all of a worker's processes together; a shard has 
 def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
     """Two workers that join, over two shards, with snapshots by command."""
     environment = {
+        **AS_ANY_OTHER,
         "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
         "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
     }
@@ -91,7 +92,10 @@ async def test_twenty_rounds_leave_nothing(cluster: Cluster) -> None:
             assert [cluster.workers[1].pid, *descendants_of(cluster.workers[1].pid)] == pids
             # What the last round had ends soon: files, and threads of indexes. Pools of connections
             # and threads may have grown, but nothing with the rounds.
-            await until(lambda: _grown(_files(pids), before) < NUM_ROUNDS / 4)
+            try:
+                await until(lambda: _grown(_files(pids), before) < NUM_ROUNDS / 4)
+            except TimeoutError:
+                pytest.fail(f"{before} became {_files(pids)}")
             grown_kb = _memory_kb(pids) - memory_kb
             assert grown_kb < MOST_GROWTH_KB
             assert await placed.is_forgotten(1, 1)

@@ -90,7 +90,7 @@ async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
             assert (await gateway.documents.load(COLLECTION, ndjson([]), "applied")).is_applied
 
             async def all_are_counted() -> bool:
-                result = await ask(gateway, COLLECTION, "every")
+                result = await ask(gateway, COLLECTION, "every", deadline_ms=2000.0)
                 return result.coverage.is_full and result.total_hits.value == len(model)
 
             await until(all_are_counted)

@@ -12,7 +12,7 @@ from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import asking
 from tests.integration.support.snapshots import documents, ids, make_snapshots
-from tests.support.clusters import Cluster, load, running_cluster
+from tests.support.clusters import AS_ANY_OTHER, Cluster, load, running_cluster
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -26,6 +26,7 @@ REPLACE_AFTER_S = 3.0
 def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
     """Three workers that join, with two replicas of each shard, and snapshots by command."""
     environment = {
+        **AS_ANY_OTHER,
         "HEDGEROW_PLACEMENT__REPLICAS": "2",
         "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": str(REPLACE_AFTER_S),
         "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),

@@ -209,7 +209,9 @@ class Story:
         found: dict[str, list[Hit]] = {}
 
         async def have_both() -> bool:
-            result = await ask(self.gateway, COLLECTION, query, k=100, explain=True)
+            result = await ask(
+                self.gateway, COLLECTION, query, k=100, explain=True, deadline_ms=20_000.0
+            )
             assert result.coverage.is_full
             found[result.detail[0].worker] = result.hits
             return len(found) == 2

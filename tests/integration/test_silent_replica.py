@@ -59,7 +59,7 @@ async def test_a_worker_that_was_stopped_finds_what_was_written_meanwhile(
 async def _search(gateway: Gateway) -> int | None:
     """How many documents are still as they were; None if no shard answers."""
     try:
-        result = await ask(gateway, COLLECTION, "old", k=1)
+        result = await ask(gateway, COLLECTION, "old", k=1, deadline_ms=2000.0)
     except (InsufficientCoverageError, UnavailableError):
         return None
     return len(result.hits) if result.outcomes[Outcome.OK] else None

@@ -24,15 +24,21 @@ from tests.integration.support.snapshots import (
     make_snapshots,
     restart,
 )
-from tests.support.clusters import Cluster, ask, gateway_to, load, load_into, running_cluster
+from tests.support.clusters import (
+    AS_ANY_OTHER,
+    Cluster,
+    ask,
+    gateway_to,
+    load,
+    load_into,
+    running_cluster,
+)
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 PATIENT_S = 60.0
-# By default, what copies and restores gives way to all else, which other tests do beside this one.
-AS_ANY_OTHER = {"HEDGEROW_WORKER__INDEXER_NICE": "0", "HEDGEROW_WORKER__PROCESS_NICE": "0"}
 
 
 @pytest.fixture

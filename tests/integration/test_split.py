@@ -26,7 +26,15 @@ from tests.integration.support.splits import (
     until_split,
     until_state,
 )
-from tests.support.clusters import Cluster, all_live, ask, gateway_to, load_into, running_cluster
+from tests.support.clusters import (
+    AS_ANY_OTHER,
+    Cluster,
+    all_live,
+    ask,
+    gateway_to,
+    load_into,
+    running_cluster,
+)
 from tests.support.redis_kinds import KINDS, NODES, ONE, redis_of
 from tests.support.servers import RedisServer
 from tests.support.waiting import rested, until
@@ -51,6 +59,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
             num_workers=2,
             joins=True,
             environment={
+                **AS_ANY_OTHER,
                 "HEDGEROW_PLACEMENT__REPLICAS": "2",
                 # Two workers have the scorers of four: on a busy machine, they are late.
                 "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",

@@ -14,7 +14,13 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.splits import document, everything, until_split
-from tests.support.clusters import Cluster, gateway_to, load_into, running_cluster
+from tests.support.clusters import (
+    AS_ANY_OTHER,
+    Cluster,
+    gateway_to,
+    load_into,
+    running_cluster,
+)
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -43,6 +49,7 @@ def cluster(
         joins=True,
         log=Path("workers.log"),
         environment={
+            **AS_ANY_OTHER,
             "HEDGEROW_PLACEMENT__REPLICAS": "2",
             "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
             "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",

@@ -23,7 +23,11 @@ from tests.integration.test_failures import (  # noqa: F401 - a test that is imp
     test_a_whole_cluster_finds_everything,
     test_the_second_phase_decides_the_order,
 )
-from tests.integration.test_quality_through_a_cluster import answers_of, indexed
+from tests.integration.test_quality_through_a_cluster import (
+    answers_of,
+    indexed,
+    patient_gateway_to,
+)
 from tests.integration.test_ranking_quality import build, close
 from tests.support.clusters import Cluster, ask, gateway_to, running_cluster
 from tests.support.judged import Judged, mean, overlap
@@ -62,7 +66,7 @@ async def test_shards_rank_as_one_index(cluster: Cluster, tmp_path: Path) -> Non
     one = build(tmp_path, documents, 1)
     expected = {query: one.search(text)[1] for query, text in queries.items()}
     close(one)
-    async with gateway_to(cluster) as gateway:
+    async with patient_gateway_to(cluster) as gateway:
         await indexed(gateway, "scifact", documents)
         answers = await answers_of(gateway, "scifact", queries)
     overlaps = [
@@ -80,7 +84,9 @@ async def test_a_query_that_kills_scorers_fails_and_harms_no_later_one(cluster: 
 
         async def is_whole() -> bool:
             try:
-                result = await ask(gateway, "hedges", "hedge", rank_profile="numbers")
+                result = await ask(
+                    gateway, "hedges", "hedge", rank_profile="numbers", deadline_ms=2000.0
+                )
             except InsufficientCoverageError:
                 return False
             return result.coverage.is_full

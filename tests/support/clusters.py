@@ -44,6 +44,10 @@ PROFILES = {
     "noop_process": RankProfile(first_phase="noop", lane="process"),
 }
 
+# By default, work that is not urgent gives way to all else: on a machine that is busy with other
+# tests, it may get no core for minutes.
+AS_ANY_OTHER = {"HEDGEROW_WORKER__INDEXER_NICE": "0", "HEDGEROW_WORKER__PROCESS_NICE": "0"}
+
 
 @dataclass
 class Cluster:
@@ -239,5 +243,5 @@ async def load_into(gateway: Gateway, collection: str, documents: Sequence[dict[
 
 async def ask(gateway: Gateway, collection: str, query: str, **changes: Any) -> SearchResult:
     """Search once, by a deadline that a loaded machine can meet."""
-    wanted: dict[str, Any] = {"deadline_ms": 2000.0, **changes}
+    wanted: dict[str, Any] = {"deadline_ms": 10_000.0, **changes}
     return await gateway.search(SearchQuery(collection, query, **wanted))

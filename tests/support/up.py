@@ -189,7 +189,7 @@ class Caller:
         """Search; returns the whole HTTP answer."""
         return await self.http.post(
             f"/v1/collections/{collection}/search",
-            json={"query": query, "deadline_ms": 2000, **body},
+            json={"query": query, "deadline_ms": 10_000, **body},
         )
 
     async def found(self, collection: str, query: str, **body: Any) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Succession:
         self._opening: ScorerProcesses | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._leaving: dict[asyncio.Task[None], ScorerProcesses] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._num_failures = 0  # failed starts in a row
 
     def everyone(self) -> Iterator[ScorerProcesses]:
@@ -99,7 +100,7 @@ class Succession:
         leaving = [*self._leaving]
         if self.current is not None:
             leaving.append(asyncio.ensure_future(self._leave(self.current, 0.0)))
-        await asyncio.gather(*leaving)
+        await asyncio.gather(*leaving, *self._ending)
         self.current = None
 
     async def _open(self) -> ScorerProcesses:
@@ -110,15 +111,22 @@ class Succession:
             await asyncio.wait([opening])
             opening.result()
         except BaseException:
-            processes.give_up()
-            await asyncio.wait([opening])
-            opening.exception()  # taken note of: the caller of a cancelled start has left
-            processes.kill()
-            await asyncio.to_thread(processes.shut_down)
+            # As a task: cancelled in the middle, it would leave processes and memory behind.
+            ending = asyncio.ensure_future(self._end_start(processes, opening))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.wait([ending])
             raise
         finally:
             self._opening = None
         return processes
+
+    async def _end_start(self, processes: ScorerProcesses, opening: asyncio.Future[None]) -> None:
+        processes.give_up()
+        await asyncio.wait([opening])
+        opening.exception()  # taken note of: the caller of a cancelled start has left
+        processes.kill()
+        await asyncio.to_thread(processes.shut_down)
 
     def _take_over(self, processes: ScorerProcesses) -> None:
         self.current = processes

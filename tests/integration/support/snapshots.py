@@ -79,7 +79,7 @@ async def is_found(gateway: Gateway, expected: set[str]) -> bool:
     Workers that were just killed may still count as live, and those just started not yet.
     """
     try:
-        result = await ask(gateway, "books", "common", k=1000)
+        result = await ask(gateway, "books", "common", k=1000, deadline_ms=2000.0)
     except (HedgerowError, TimeoutError):
         return False
     return result.coverage.fraction == 1.0 and {hit.id for hit in result.hits} == expected
