@@ -21,6 +21,9 @@ ONE_NATIVE_THREAD: Final = {
 
 _WAITS_BELOW: Final = 0.5  # of a core: below it, more threads than cores are measured
 _MIN_EXPIRY_CALL_S: Final = 0.005  # a shorter call ends before it could be stopped
+# On a busy machine, one call may take half as much CPU again as another.
+_MIN_EXPIRY_ROUNDS: Final = 3
+_BRIEF_CALL_S: Final = 0.3  # a longer one evens out by itself what disturbs it
 _HEAD_START_S: Final = 0.02  # so that two runners have read their orders when both begin
 
 
@@ -63,7 +66,10 @@ def _compared(bench: Bench, figures: Figures, alone: Alone, say: Callable[[str],
     can_stop = bench.subject.takes_budget or is_async
     if can_stop and alone.call_s >= _MIN_EXPIRY_CALL_S:
         say("while its budget expires")
-        expiry = bench.do("expiry", "when its budget expired", cost=2, calls=1)
+        rounds = bench.sizes(cost=2)["rounds"]
+        if alone.call_s <= _BRIEF_CALL_S:
+            rounds = max(rounds, _MIN_EXPIRY_ROUNDS)
+        expiry = bench.do("expiry", "when its budget expired", cost=2, calls=1, rounds=rounds)
     return replace(
         figures,
         gil_held=held.get("held"),
