@@ -166,11 +166,18 @@ class PlacementFollower:
             self._turns = {one: turn_of(placement, worker, one) for one in self._wanted}
 
     async def _replaced(self, placement: Placement) -> tuple[frozenset[int], frozenset[int]]:
-        """What others serve, and of this, what as many serve as there should be replicas."""
+        """What others serve, and of this, what as many serve as the placement names."""
         expiry_s = self._context.settings.worker.heartbeat_expiry_s
         live = await self._registry.live_heartbeats(expiry_s)
-        served = served_elsewhere(placement, self._context.worker_id, live)
-        safe = (shard for shard, number in served.items() if number >= placement.replicas)
+        worker = self._context.worker_id
+        served = served_elsewhere(placement, worker, live)
+        # Not by how many replicas there should be: if there are too few workers for them, and this
+        # one is drained, it may be switched off at any time, and the log would wait for its copy.
+        safe = (
+            shard
+            for shard, number in served.items()
+            if number >= len(set(placement.of(shard).holders) - {worker})
+        )
         return frozenset(served), frozenset(safe)
 
     def _carried_out(self, placement: Placement) -> None:

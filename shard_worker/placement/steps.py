@@ -2,7 +2,7 @@
 
 Pure; `now` is in s of the loop's clock. Make before break: a shard is let go of only when another
 worker serves it, whatever the placement says. Its data is removed only after that, and when as many
-others serve it as there should be replicas: one of them may have been lost meanwhile.
+others serve it as the placement names: one of them may have been lost meanwhile.
 """
 
 from collections import Counter
@@ -92,7 +92,7 @@ def next_steps(
     Args:
         wanted: the shards that the placement assigns to it.
         replaced: the shards that another worker serves (`served_elsewhere`).
-        safe: of these, those that as many others serve as there should be replicas.
+        safe: of these, those that as many others serve as the placement names.
         situation: what it has and does.
         most_at_once: most shards that it takes up at the same time.
         now: the time.

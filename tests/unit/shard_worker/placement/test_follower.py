@@ -212,7 +212,7 @@ def test_a_shard_is_let_go_of_once_its_owner_serves_it(play: Play) -> None:
     play(scenario)
 
 
-def test_data_stays_until_as_many_others_serve_it_as_there_should_be_replicas(play: Play) -> None:
+def test_data_stays_until_all_of_the_other_owners_serve_it(play: Play) -> None:
     """One of two owners may be lost while a shard moves; it is let go of all the same."""
 
     async def scenario(scene: Scene) -> None:
@@ -224,6 +224,22 @@ def test_data_stays_until_as_many_others_serve_it_as_there_should_be_replicas(pl
         assert list(scene.held.shards) == [0]
         assert scene.held.events[-1] == "release 1"
         scene.serving["c"] = [1]
+        await asyncio.sleep(5)
+        assert scene.held.events[-2:] == ["release 1", "remove 1"]
+
+    play(scenario)
+
+
+def test_a_drained_worker_keeps_no_data_for_replicas_that_there_are_no_workers_for(
+    play: Play,
+) -> None:
+    """It may be switched off at once, and the log would go on waiting for its copy."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.place("a", "a", replicas=2)
+        await asyncio.sleep(20)
+        scene.serving = {"a": [0, 1], "b": [0, 1]}
+        scene.place("a", "b", version=2, replicas=2)
         await asyncio.sleep(5)
         assert scene.held.events[-2:] == ["release 1", "remove 1"]
 
