@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 async def test_every_request_on_the_pages_does_what_it_says(tmp_path: Path) -> None:
     """Each command succeeds, the pages read in order, and prints what stands below it."""
-    blocks = list(itertools.chain(*(blocks_of(page.name) for page in http_pages())))
+    blocks = list(itertools.chain.from_iterable(blocks_of(page.name) for page in http_pages()))
     followed = [block for block in blocks if block.language in {"sh", "text"}]
     assert len(followed) > 10
     (tmp_path / ".curlrc").write_text("silent\nfail-with-body\n")  # a problem is a failure
