@@ -4,9 +4,9 @@
 
 Exits with 0 if the worker's heartbeat in Redis is fresh, otherwise with 1 and the reason on stderr.
 Gateways use the same criterion, so a worker is healthy exactly when they send it requests; a
-process that has lost Redis, or whose loop is stuck, is not. After the clock of the Redis server was
-set back by up to a minute, such a process may count as healthy for so much longer: gateways see
-that its heartbeat stays the same, which a single look does not.
+process that has lost Redis, or whose loop is stuck, is not. If the clock of the Redis server is set
+back by up to a minute, such a process may count as healthy for that much longer. Gateways are not
+misled: they see that its heartbeat does not change, which a single look cannot tell.
 
 With `--complete`, the worker must also serve all of its shards: a rolling restart goes on to the
 next worker when this one no longer needs its replicas.

@@ -39,7 +39,10 @@ class Parsed(NamedTuple):
 
 
 def parse_document(
-    line: bytes, limits: LimitSettings, floats: Container[str] = frozenset()
+    line: bytes,
+    limits: LimitSettings,
+    floats: Container[str] = frozenset(),
+    own_id: str | None = None,
 ) -> Parsed:
     """Read one document; an id that is a whole number becomes the text of its digits.
 
@@ -52,12 +55,13 @@ def parse_document(
         line: the JSON.
         limits: of documents.
         floats: the names of the fields of type float.
+        own_id: the id that it must have; see `parse_steps`.
 
     Raises:
         BadRequestError: names the field (or the line) and the reason.
         TooLargeError: the document, its id or the number of its values exceeds its limit.
     """
-    steps = parse_steps(line, limits, floats)
+    steps = parse_steps(line, limits, floats, own_id)
     while True:
         try:
             next(steps)

@@ -82,9 +82,9 @@ class LostRegistry:
         if not self._control.is_split:
             return
         identity = await self._registry.identity()
-        known = await self._control.data(shard).execute("GET", self._keys.registered(shard))
         if not identity:
             return
+        known = await self._control.data(shard).execute("GET", self._keys.registered(shard))
         if known is None:
             await self._set(shard, identity)
         elif known != identity:

@@ -19,10 +19,6 @@ class ThreadConnections:
         self._lock = threading.Lock()
         self._open: set[sqlite3.Connection] = set()
 
-    def __len__(self) -> int:
-        """How many are open."""
-        return len(self._open)
-
     def own(self) -> sqlite3.Connection:
         """The connection of the calling thread."""
         held: _Held | None = getattr(self._local, "held", None)

@@ -1,4 +1,4 @@
-"""Whether a call stops when it is told to, as it is measured on a busy machine."""
+"""Whether a call stops when told to, as measured on a busy machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,6 @@
 """Which lines are documents, and what a document may hold."""
 
 import json
-from collections.abc import Generator
 from typing import Any
 
 import msgpack
@@ -11,19 +10,9 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.gateway.writes.document_line import MAX_DEPTH, Parsed, parse_document, parse_steps
+from hedgerow.gateway.writes.document_line import MAX_DEPTH, parse_document, parse_steps
 
 LIMITS = LimitSettings()
-
-
-def run(steps: Generator[None, None, Parsed]) -> Parsed:
-    """What all steps together return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            parsed: Parsed = end.value
-            return parsed
 
 
 @pytest.mark.parametrize(
@@ -108,7 +97,7 @@ def test_a_field_of_floats_holds_integers_as_large_as_floats(number: int, is_put
     """It becomes the nearest float; what is kept can be packed, and is what is found again."""
     line = b'{"id":"a","n":%d,"x":%d}' % (7, number)
     if is_put:
-        line = run(parse_steps(line, LIMITS, own_id="a")).body
+        line = parse_document(line, LIMITS, own_id="a").body
     parsed = parse_document(line, LIMITS, floats=["x"])
     assert parsed.document == json.loads(parsed.body) == {"id": "a", "n": 7, "x": float(number)}
     msgpack.packb(parsed.document)
@@ -130,14 +119,14 @@ def test_an_integer_that_no_field_of_floats_holds_is_refused(members: str) -> No
     with pytest.raises(BadRequestError, match="which has more than 64 bits"):
         parse_document(line, LIMITS, floats=["x"])
     with pytest.raises(BadRequestError, match="which has more than 64 bits"):
-        parse_document(run(parse_steps(line, LIMITS, own_id="a")).body, LIMITS, floats=["x"])
+        parse_document(parse_document(line, LIMITS, own_id="a").body, LIMITS, floats=["x"])
 
 
 @pytest.mark.parametrize("own_id", [None, "1" + "0" * 20])
 def test_an_id_is_no_float(own_id: str | None) -> None:
     """Not even if there is a field of that name: its digits would change."""
     with pytest.raises(BadRequestError, match="which has more than 64 bits"):
-        run(parse_steps(b'{"id":1%b}' % (b"0" * 20), LIMITS, own_id=own_id))
+        parse_document(b'{"id":1%b}' % (b"0" * 20), LIMITS, own_id=own_id)
 
 
 def test_nesting_up_to_the_limit() -> None:
